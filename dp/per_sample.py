@@ -44,7 +44,9 @@ class PerSampleModule(GradSampleModule):  # type: ignore[misc]
         # Whether the layer is trained just now is for Opacus to say.
         if len(getattr(module, "activations", ())) == before:
             return
-        kept: list[Tensor] = module.activations[-1]  # type: ignore[assignment, index]
+        activations: list[list[Tensor]] = module.activations  # type: ignore[assignment]
+        # Opacus reads images as if they lay in memory channel after channel: of others its gradients are wrong.
+        activations[-1] = kept = [tensor.contiguous() for tensor in activations[-1]]
         if isinstance(output, Tensor) and output.requires_grad:
             # Not the output: what follows may change it in place, and autograd knows where it was before. Not of views.
             self._outputs.append((module, get_gradient_edge(output)))

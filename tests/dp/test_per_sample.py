@@ -137,6 +137,27 @@ def test_gradients_are_those_of_opacus_to_the_bit(case):
         assert torch.equal(ours[name], gradients), name
 
 
+@pytest.mark.parametrize("model_too", [False, True], ids=["records", "model and records"])
+@pytest.mark.parametrize(
+    ("layer", "side", "layout"),
+    [(nn.Conv2d, (7, 6), torch.channels_last), (nn.Conv3d, (5, 4, 3), torch.channels_last_3d)],
+    ids=["images", "volumes"],
+)
+def test_gradients_do_not_depend_on_how_images_lie_in_memory(layer, side, layout, model_too):
+    samples = drawn(3, *side)
+
+    def build():
+        return seeded(lambda: nn.Sequential(layer(3, 4, 3, padding=1), nn.Tanh(), layer(4, 2, 2)))
+
+    expected = by_opacus(build, samples)
+    model = build().to(memory_format=layout) if model_too else build()
+    with per_sample(model) as module:
+        module.backward(loss(module(samples.to(memory_format=layout))))
+        ours = found(model)
+    for name, gradients in expected.items():
+        torch.testing.assert_close(ours[name], gradients, rtol=1e-4, atol=1e-5)
+
+
 def test_a_second_pass_has_nothing_of_the_first(case):
     build, samples = case
     model = build()
