@@ -44,14 +44,14 @@ RING = Ring(23)
 SIXTEEN_BITS = 1 << 15
 FORMS = {Encryption.BFV: exact_form, Encryption.CKKS: approximate_form}
 SCHEMES = {Encryption.BFV: "bfv, double-lock", Encryption.CKKS: "ckks"}
-TURNS = {"encrypt": size(6, 1, 2), "add": size(30, 2, 6), "decrypt": size(8, 1, 2)}
+TURNS = {"encrypt": size(6, 1, 2), "add": size(30, 2, 6), "decrypt": size(8, 1, 4)}
 # How often we do in a turn what NVFlare does once, so that all are disturbed alike by whoever else uses the machine.
 TIMES = {
     Encryption.BFV: {"encrypt": 9, "add": 6, "decrypt": 8},
     Encryption.CKKS: {"encrypt": 7, "add": 6, "decrypt": 6},
 }
 TARGETS = {"encrypt": 5.0, "add": 6.0, "decrypt": 3.0}
-CORE_TURNS = {"encrypt": size(40, 2, 8), "add": size(150, 2, 30), "decrypt": size(60, 2, 12)}
+CORE_TURNS = {"encrypt": size(40, 2, 8), "add": size(150, 2, 30), "decrypt": size(60, 2, 20)}
 START_SECONDS = size(1, 0)
 SUMMED = size(50, 4)
 FEW_PARAMETERS = 1_000
