@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
-from benchmarks.sweep.comparing import LEAST_SECONDS, TOLERANCE, Comparison
+from benchmarks.sweep.comparing import LEAST_SECONDS, TOLERANCE, Comparison, FigureRatio, Ratio, compare_figures
 from benchmarks.sweep.comparing import compare as compared
 from benchmarks.sweep.folder import read_run
+from benchmarks.sweep.targets import read_figures
+from benchmarks.sweep.written import digits
 from cli.output import json_option, print_json
 from cli.paths import PLACE
 from secagg.errors import SecaggError
@@ -22,37 +24,48 @@ from secagg.errors import SecaggError
 @json_option
 @click.pass_context
 def compare(context: click.Context, first: Path, second: Path, as_json: bool) -> None:
-    """Compare the CPU times of the runs in the folders FIRST and SECOND, case by case.
+    """Compare the CPU times of the runs in the folders FIRST and SECOND, case by case, and what single operations took.
 
     A ratio is SECOND's time over FIRST's, each in yardsticks: fixed work that was timed beside it, since a machine that
     others use is not as fast at all times. It is one of seconds where a step takes more than two of them, or a run is
     of an earlier version. Those that are off by more than 15 % either way are marked, and cases that
-    send other numbers of bytes are named. What takes less than a millisecond in both is left out. Exit code 1 if a
-    ratio is off by more than 15 % or there is none, 2 if a folder holds no run or the runs have no case in common.
+    send other numbers of bytes are named. What takes less than a millisecond in both is left out. Of the figures that
+    `make bench` finds of single operations, those that are ratios and have a target are compared likewise. Exit code 1
+    if a ratio is off by more than 15 % or there is none, 2 if a folder holds no run or the runs have no case in common.
 
     \b
     Examples:
       secagg bench compare runs/bench runs/again
       secagg bench compare runs/before runs/after --json
     """
-    found = compared(read_run(first), read_run(second))
+    figures = compare_figures(read_figures(first), read_figures(second))
+    found = compared(read_run(first), read_run(second), figures)
     if as_json:
         print_json(found)
     else:
         for line in _lines(found):
             click.echo(line)
         _say(found)
-    context.exit(SecaggError.exit_code if found.exceeding or not found.ratios else 0)
+    off = found.exceeding or found.figures_exceeding
+    context.exit(SecaggError.exit_code if off or not found.ratios else 0)
 
 
 def _lines(found: Comparison) -> Iterator[str]:
-    """A heading for each case, and a line for each of its times."""
+    """A heading for each case, and a line for each of its times; then one for each figure of a single operation."""
     for case, ratios in groupby(found.ratios, key=lambda one: one.case):
         yield case
         for one in ratios:
-            verdict = "" if one.within else f"  beyond {100 * TOLERANCE:g} %"
             times = f"{1e3 * one.first:10.2f} ms {1e3 * one.second:10.2f} ms   {one.ratio:.2f} in {one.unit}"
-            yield f"  {one.phase + ', ' + one.party:<22}{times}{verdict}"
+            yield f"  {one.phase + ', ' + one.party:<22}{times}{_verdict(one)}"
+    if found.figures:
+        yield "single operations, ratios with a target"
+    for figure in found.figures:
+        values = f"{digits(figure.first):>8} {digits(figure.second):>8}   {figure.ratio:.2f}"
+        yield f"  {values}{_verdict(figure)}   {figure.what}"
+
+
+def _verdict(one: Ratio | FigureRatio) -> str:
+    return "" if one.within else f"  beyond {100 * TOLERANCE:g} %"
 
 
 def _say(found: Comparison) -> None:
@@ -75,6 +88,10 @@ def _say(found: Comparison) -> None:
         click.echo(f"No: {beyond} of {count} times of {least} differ by more than {100 * TOLERANCE:g} %{_unit(found)}.")
     else:
         click.echo(f"Yes: all {count} times of {least} agree within {100 * TOLERANCE:g} %{_unit(found)}.")
+    if found.figures:
+        beyond, of = len(found.figures_exceeding), f"{len(found.figures)} ratios of single operations"
+        more = f"differ by more than {100 * TOLERANCE:g} %"
+        click.echo(f"No: {beyond} of {of} {more}." if beyond else f"Yes: all {of} agree within {100 * TOLERANCE:g} %.")
 
 
 def _unit(found: Comparison) -> str:

@@ -1,13 +1,13 @@
 """Two runs beside each other: by how much the figures of each case differ.
 
-Knows ratios, and how far two runs of the same code may be apart. Knows nothing of what to do about it. Compared is what
-each run measured in yardsticks of its own moments: seconds are those of a busy machine in one, and of an idle one in
-the other.
+Knows ratios, and how far two runs of the same code may be apart. Knows nothing of what to do about it. Of cases, what
+each run measured is compared in yardsticks of its own moments: seconds are those of a busy machine in one, and of an
+idle one in the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -15,12 +15,16 @@ import msgspec
 from benchmarks.sweep.case import BASELINES, Case
 from benchmarks.sweep.folder import Run
 from benchmarks.sweep.results import Result, results_of
+from benchmarks.sweep.targets import SHARE, Figure
 from secagg.errors import InputError
 
 TOLERANCE: Final = 0.15
 # Below it a clock's own steps and a cold cache count for too much.
 LEAST_SECONDS: Final = 1e-3
 _SAME_BYTES: Final = 0.01
+_UNITS_OF_RATIOS: Final = frozenset({"", "%", SHARE})
+# Of what a figure may be: how much of it there is, if as little, depends on chance.
+_NEXT_TO_NOTHING: Final = 0.1
 
 Unit = Literal["yardsticks", "seconds"]
 
@@ -44,10 +48,26 @@ class Ratio(msgspec.Struct, frozen=True):
     within: bool
 
 
+class FigureRatio(msgspec.Struct, frozen=True):
+    """A ratio or a share with a target that both runs found, of single operations.
+
+    Attributes:
+        ratio: the second over the first.
+        within: as `Ratio.within`.
+    """
+
+    what: str
+    first: float
+    second: float
+    ratio: float
+    within: bool
+
+
 class Comparison(msgspec.Struct, frozen=True):
     """All that both runs have.
 
     Attributes:
+        figures: of single operations.
         environment: what the second run's machine and versions have otherwise, those of baselines among them.
         bytes_changed: cases that do not send as much as before.
         turns_changed: cases that were not timed as often as before: of seconds, the best of more turns is shorter.
@@ -55,6 +75,7 @@ class Comparison(msgspec.Struct, frozen=True):
     """
 
     ratios: list[Ratio]
+    figures: list[FigureRatio]
     environment: list[str]
     bytes_changed: list[str]
     turns_changed: list[str]
@@ -63,12 +84,20 @@ class Comparison(msgspec.Struct, frozen=True):
 
     @property
     def exceeding(self) -> list[Ratio]:
-        """Those that are not within."""
+        """Those of cases that are not within."""
         return [one for one in self.ratios if not one.within]
 
+    @property
+    def figures_exceeding(self) -> list[FigureRatio]:
+        """Those of single operations that are not within."""
+        return [one for one in self.figures if not one.within]
 
-def compare(first: Run, second: Run) -> Comparison:
+
+def compare(first: Run, second: Run, figures: Iterable[FigureRatio] = ()) -> Comparison:
     """The second run against the first.
+
+    Args:
+        figures: `compare_figures` of what lies beside the runs.
 
     Raises:
         InputError: ``nothing-in-common``.
@@ -83,6 +112,7 @@ def compare(first: Run, second: Run) -> Comparison:
         )
     return Comparison(
         ratios=[ratio for case in common for ratio in _ratios(before[case], after[case])],
+        figures=[*figures],
         environment=[
             *first.environment.differences(second.environment),
             *dict.fromkeys(told for case in common for told in _by_others(before[case], after[case])),
@@ -92,6 +122,27 @@ def compare(first: Run, second: Run) -> Comparison:
         only_first=[case.name for case in before if case not in after],
         only_second=[case.name for case in after if case not in before],
     )
+
+
+def compare_figures(first: Sequence[Figure], second: Sequence[Figure]) -> list[FigureRatio]:
+    """Of ratios and shares that have a target, in the order of the first; what is next to nothing is left out."""
+    again = {figure.what: figure.value for figure in second if _is_compared(figure)}
+    common = [figure for figure in first if _is_compared(figure) and figure.what in again]
+    ratios = [again[one.what] / one.value for one in common]
+    return [
+        FigureRatio(one.what, one.value, again[one.what], ratio, _agree(ratio))
+        for one, ratio in zip(common, ratios, strict=True)
+    ]
+
+
+def _is_compared(figure: Figure) -> bool:
+    if figure.unit not in _UNITS_OF_RATIOS or not figure.target:
+        return False
+    return figure.at_most is None or figure.value > _NEXT_TO_NOTHING * figure.at_most
+
+
+def _agree(ratio: float) -> bool:
+    return 1 / (1 + TOLERANCE) <= ratio <= 1 + TOLERANCE
 
 
 def _timed(run: Run) -> dict[Case, Result]:
@@ -123,8 +174,7 @@ def _ratios(before: Result, after: Result) -> Iterator[Ratio]:
         counted, again = figures.cost.yardsticks, after.cost(*key).yardsticks
         ratio = again / counted if counted and again else new / old
         unit: Unit = "yardsticks" if counted and again else "seconds"
-        within = 1 / (1 + TOLERANCE) <= ratio <= 1 + TOLERANCE
-        yield Ratio(before.case.name, *key, old, new, ratio, unit, within)
+        yield Ratio(before.case.name, *key, old, new, ratio, unit, _agree(ratio))
 
 
 def _sends_otherwise(before: Result, after: Result) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from benchmarks.sweep.case import Case
-from benchmarks.sweep.comparing import compare
+from benchmarks.sweep.comparing import compare, compare_figures
 from benchmarks.sweep.folder import Run, RunWriter
 from benchmarks.sweep.markup import comma_separated, latex, markdown
 from benchmarks.sweep.measurement import Limits
@@ -238,3 +238,21 @@ def test_figures_of_another_revision_are_not_kept_beside_a_run_and_a_run_not_bes
 )
 def test_numbers_have_three_digits(value, shown):
     assert digits(value) == shown
+
+
+def test_ratios_of_single_operations_that_have_a_target_are_compared_and_what_is_next_to_nothing_is_not():
+    first = [
+        Figure("signing, of hashing", 2.0, "", at_most=3),
+        Figure("Python's share", 0.1, "of all", at_most=0.15),
+        Figure("signing", 1.0, "ms", at_most=5),
+        Figure("hashing, of copying", 4.0, ""),
+        Figure("memory that grows", 0.0002, "", at_most=0.05),
+        Figure("no longer measured", 1.0, "", at_least=1),
+    ]
+    second = [msgspec.structs.replace(figure, value=1.2 * figure.value) for figure in first[:-1]]
+    found = compare_figures(first, [*second[1:], msgspec.structs.replace(first[0], value=2.2)])
+    assert [(one.what, one.first, one.second, one.within) for one in found] == [
+        ("signing, of hashing", 2.0, 2.2, True),
+        ("Python's share", 0.1, 0.12, False),
+    ]
+    assert compare(WHOLE, WHOLE, found).figures_exceeding == found[1:]

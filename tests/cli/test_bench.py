@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.sweep.folder import ENVIRONMENT_FILE, ROWS_FILE, read_run
 from benchmarks.sweep.measurement import Cost, Measurement
-from benchmarks.sweep.targets import TARGETS_FILE
+from benchmarks.sweep.targets import TARGETS_FILE, Figure
 from cli.chart import Line, Panel, decades, svg
 from cli.main import run
 from tests.cli.outcome import FAILED, UNUSABLE, copy_of, nothing_written
@@ -145,6 +145,22 @@ def test_a_run_that_takes_half_as_long_again_is_told_case_by_case(secagg, measur
     outcome = secagg("bench", "compare", first, second, "--json")
     assert outcome.code == FAILED
     assert {round(one["ratio"], 2) for one in json.loads(outcome.out)["ratios"]} == {1.5}
+
+
+def test_a_ratio_of_single_operations_that_has_changed_is_told_with_both_values(secagg, measured, tmp_path):
+    first = slower(copy_of(measured, tmp_path / "first"), 1)
+    second = copy_of(first, tmp_path / "second")
+    for folder, value in ((first, 0.8), (second, 1.0)):
+        figures = [Figure("signing, of hashing", value, "", at_least=0.75), Figure("signing", value, "ms")]
+        (folder / TARGETS_FILE).write_bytes(msgspec.json.encode(figures))
+    outcome = secagg("bench", "compare", first, second)
+    assert outcome.code == FAILED
+    assert "0.800     1.00   1.25  beyond 15 %   signing, of hashing" in outcome.out
+    assert "Yes: all 4 times" in outcome.out
+    assert "No: 1 of 1 ratios of single operations differ by more than 15 %." in outcome.out
+    outcome = secagg("bench", "compare", first, first)
+    assert outcome.code == 0
+    assert "Yes: all 1 ratios of single operations agree within 15 %." in outcome.out
 
 
 def test_on_a_machine_that_is_half_as_fast_a_run_of_as_many_yardsticks_agrees(secagg, measured, tmp_path):
