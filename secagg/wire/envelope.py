@@ -140,7 +140,7 @@ class Sealer:
         return self._identity.sign(_signed_bytes(header)) if self._identity else b""
 
 
-def _front(header: bytes, signature: bytes, size: int) -> bytes:
+def _front(header: bytes | memoryview, signature: bytes, size: int) -> bytes:
     """All of a message before a payload of ``size`` bytes."""
     whole = msgspec.msgpack.encode(_Frame(memoryview(header), signature, memoryview(b"")))
     return whole[: -len(bin_head(0))] + bin_head(size)
@@ -186,6 +186,10 @@ def open_envelope(message: bytes | memoryview, charter: VerifiedCharter, payload
     header = decode(frame.header, Header)
     if msgspec.msgpack.encode(header) != frame.header:
         raise RemoteProtocolError("malformed", "A message's header is not written in the one way there is.")
+    # What is around it is not signed: whoever wrote that anew would have a message that its sender's log lacks.
+    front = _front(frame.header, frame.signature, len(frame.payload))
+    if memoryview(message)[: len(front)] != front:
+        raise RemoteProtocolError("malformed", "A message's envelope is not written in the one way there is.")
     if header.charter != charter.digest:
         raise RemoteProtocolError("other-charter", "A message is bound to another charter.")
     _check_sender(header, frame, charter)

@@ -542,6 +542,7 @@ def bad_agreements(charter: VerifiedCharter, events: list[dict[str, Any]]) -> It
     short = unmask([1, 2, 4], agreements)
     yield Bad("agreements out of order", 1, asked, unmask([1, 2, 4], agreements[::-1]), "no-agreement")
     yield Bad("a header written in another way", 1, asked, with_long_header(short), "malformed")
+    yield Bad("an envelope written in another way", 1, asked, b"\xdc\x00\x03" + short[1:], "malformed")
     agreed = find(events, "AGREE", sender=1)
     yield Bad("agreed to others", 0, agreed, bytes(signed(1, Agree(bytes(32)), round=2)), "survivors-changed")
     # Hospitals write header and payload of an agreement anew: in the one way that there is.

@@ -10,7 +10,7 @@ from secagg.egress import Direction, EgressEntry
 from secagg.masking.journal import Around, Received
 from secagg.masking.messages import Refusal
 from secagg.transcript import AROUND, EpochAudit, HospitalRecord, audit_epoch, compare, compare_all, lacks_the_end
-from secagg.wire import Sealer, Stage
+from secagg.wire import Sealer, Stage, envelope
 from secagg.wire.envelope import peek
 from tests.support.consortium import Consortium
 from tests.support.transcripts import MEMBERS, index_of
@@ -194,6 +194,31 @@ def test_a_message_that_the_hospitals_own_log_lacks_is_found(recorded):
     (finding,) = compare(audits, lacking)
     assert finding.reason == "not-in-its-log"
     assert not lacks_the_end(audits, lacking)
+
+
+def written_otherwise(events, wanted: Stage) -> list:
+    """The same events, and after h1's message of that stage the same once more, its envelope in another encoding."""
+    at = index_of(events, Received, wanted)
+    signed = events[at].message
+    return [*events[: at + 1], Received(events[at].member, b"\xdc\x00\x03" + signed[1:]), *events[at + 1 :]]
+
+
+def test_a_message_that_the_coordinator_writes_in_another_way_is_not_held_against_its_senders_log(recorded):
+    consortium, events, _ = recorded
+    honest = record_of(events, consortium.charter)
+    for wanted in (Stage.ADVERTISE, Stage.MASKED, Stage.REVEAL):
+        audit = audited(written_otherwise(events, wanted), consortium.charter)
+        assert (audit.findings, audit.refused) == ([], 1)
+        assert compare([audit], honest) == []
+        assert not lacks_the_end([audit], honest)
+
+
+def test_control_where_any_encoding_opens_it_makes_an_honest_log_untrue(recorded, monkeypatch):
+    consortium, events, _ = recorded
+    honest = record_of(events, consortium.charter)
+    monkeypatch.setattr(envelope, "_front", lambda *_: b"")
+    audit = audited(written_otherwise(events, Stage.MASKED), consortium.charter)
+    assert [finding.reason for finding in compare([audit], honest)] == ["not-in-its-log"]
 
 
 def test_a_log_that_ends_before_the_transcript_does_may_be_older(recorded):

@@ -146,6 +146,22 @@ def test_a_header_outside_its_ranges_is_malformed(changes):
     assert refused_with(changes) == "malformed"
 
 
+def test_an_envelope_that_is_written_in_another_way_is_malformed_though_all_in_it_is_as_it_was_signed():
+    """It would have another hash: what a coordinator wrote so would not be in its sender's log."""
+    fields = msgspec.msgpack.decode(sealed())
+    spelt = [b"\x93", *map(msgspec.msgpack.encode, fields)]
+    assert b"".join(spelt) == sealed()
+    longer = [[b"\xdc\x00\x03"], *([b"\xc5" + len(field).to_bytes(2, "big") + field] for field in fields)]
+    longer[0].append(b"\xdd\x00\x00\x00\x03")
+    for place, field in enumerate(fields, 1):
+        longer[place].append(b"\xc6" + len(field).to_bytes(4, "big") + field)
+    others = [[*spelt[:place], other, *spelt[place + 1 :]] for place in range(4) for other in longer[place]]
+    for other in others:
+        assert msgspec.msgpack.decode(b"".join(other)) == fields
+        assert reason(b"".join(other)) == "malformed"
+        assert reason(memoryview(b"".join(other))) == "malformed"
+
+
 def test_a_header_with_a_field_too_many_or_too_few_is_malformed():
     fields = msgspec.msgpack.decode(msgspec.msgpack.encode(header()))
     for wrong in (fields[:-1], [*fields, 0], dict(enumerate(fields))):
