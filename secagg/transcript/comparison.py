@@ -6,6 +6,7 @@ was never taken, with a tag that fits; what it cannot do is keep that out of the
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -121,13 +122,14 @@ def _may_follow_a_break(audits: Iterable[EpochAudit], entry: EgressEntry) -> boo
 def _passed_over(audits: Sequence[EpochAudit], hospital: HospitalRecord) -> Iterator[Finding]:
     """Sums that it never took though it took later ones, and was handed nothing in between that could hold them."""
     due = _sums_that_stand(audits)
+    rounds = [record.round for _, record in due]
     reached, handed = 0, False
     for entry in hospital.taken:
         if entry.took_snapshot:
             handed = True
             continue
-        missed = [] if handed else [found for found in due if reached < found[1].round < entry.round]
-        if _may_follow_a_break(audits, entry):
+        missed = [] if handed else due[bisect_right(rounds, reached) : bisect_left(rounds, entry.round)]
+        if missed and _may_follow_a_break(audits, entry):
             # The last may have been summed anew: this one may be it.
             missed = missed[:-1]
         for epoch, record in missed:
