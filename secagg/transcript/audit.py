@@ -11,11 +11,12 @@ import hashlib
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
 from secagg.charter import Charter, VerifiedCharter
-from secagg.errors import InputError, ProtocolError, RemoteProtocolError, TamperingError
+from secagg.errors import ProtocolError, RemoteProtocolError, TamperingError
 from secagg.masking import MaskingServer, Purpose, Session
 from secagg.masking.journal import Around, Begun, Event, Lost, Opened, Received, Sent, TimedOut, sent
 from secagg.masking.messages import Refusal
@@ -26,15 +27,17 @@ from secagg.processes.worker import WorkerLostError
 from secagg.wire import Envelope, Stage, open_envelope
 from secagg.wire.envelope import Counter, decode, peek
 
+OTHER_CHARTER: Final = "other-charter"
+
 
 @dataclass(frozen=True)
 class Finding:
     """Something in a transcript that does not fit.
 
     Attributes:
-        reason: ``output-differs``, ``impossible``, ``refused-acknowledgement``, ``out-of-order``, ``incomplete``,
-            ``transcript-damaged``, ``stray-transcript``, ``missing-round``, ``missing-sum`` or ``duplicate-round``
-            within a transcript;
+        reason: ``output-differs``, ``impossible``, ``other-charter``, ``refused-acknowledgement``, ``out-of-order``,
+            ``incomplete``, ``transcript-damaged``, ``stray-transcript``, ``missing-round``, ``missing-sum`` or
+            ``duplicate-round`` within a transcript;
             ``other-sum``, ``missing-round``, ``not-taken``, ``missing-snapshot`` or ``not-in-its-log`` beside a
             hospital's log; ``forged-sum`` by a hospital's signed word.
         message: one sentence.
@@ -121,6 +124,11 @@ class EpochAudit:
     damaged: bool = False
 
     @property
+    def is_of_another_charter(self) -> bool:
+        """Whether already what the coordinator sent first is bound to another charter."""
+        return not self.messages and any(found.reason == OTHER_CHARTER for found in self.findings)
+
+    @property
     def broken_off(self) -> bool:
         """Whether there is more of it than could be judged."""
         return self.damaged or bool(self.findings)
@@ -152,7 +160,7 @@ def audit_epoch(
         heard: members whose messages are to be compared with their logs: only theirs are kept in mind.
 
     Raises:
-        InputError: ``other-charter``, if the messages are bound to another charter; if the events cannot be read.
+        InputError: if the events cannot be read.
         LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given; ``worker-lost``.
     """
     # Here: in the middle of an epoch it would count against the coordinator.
@@ -244,12 +252,7 @@ class _Replay:
 
     def _check_sent(self, event: Sent) -> bool:
         if peek(event.message).charter != self._charter.digest:
-            raise InputError(
-                "other-charter",
-                "The transcript is that of another charter.",
-                culprit=self._charter.charter.name,
-                remedy="Give the charter under which the run was.",
-            )
+            return self._find(OTHER_CHARTER, f"{_told(event.message)} is bound to another charter")
         wanted = self._due.pop(0) if self._due else None
         if wanted is None or event.message != wanted.message:
             return self._find("output-differs", f"{_told(event.message)} is not what the messages before it lead to")

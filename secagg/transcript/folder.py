@@ -6,17 +6,18 @@ Knows a folder. How an epoch is judged is `secagg.transcript.audit`'s business, 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.state_size import largest_snapshot
+from secagg.errors import InputError
 from secagg.masking import Purpose, Session
 from secagg.masking.limits import payload_limit
 from secagg.masking.noise import NoiseExpansion, refuse_noise
-from secagg.transcript.audit import EpochAudit, Finding, audit_epoch
+from secagg.transcript.audit import OTHER_CHARTER, EpochAudit, Finding, audit_epoch
 from secagg.transcript.files import AROUND, epoch_of, read_events, stray_files, transcript_files
 from secagg.transcript.numbering import check_numbering
 from secagg.wire import Stage
@@ -50,7 +51,7 @@ def audit_folder(
         heard: members whose logs it is to be compared with: of the messages of all others nothing is kept in mind.
 
     Raises:
-        InputError: ``no-transcript``, ``unreadable``, ``other-charter``.
+        InputError: ``no-transcript``, ``unreadable``; ``other-charter``, if no epoch is of this one.
         LocalProtocolError: ``no-noise-expansion``, where ``noise`` is needed and not given; ``worker-lost``.
     """
     audits, misfits = [], [_stray(path) for path in stray_files(folder)]
@@ -64,7 +65,20 @@ def audit_folder(
         if audit.epoch != number:
             what = f"{path.name} holds epoch {audit.epoch}."
             misfits.append(Finding(number, 0, "out-of-order", what))
+    _require_any_of(charter, audits)
     return TranscriptAudit(tuple(audits), (*misfits, *check_numbering(audits, charter)))
+
+
+def _require_any_of(charter: VerifiedCharter, audits: Iterable[EpochAudit]) -> None:
+    """Where some are, the others are findings: a coordinator may have put them there so that nothing is judged."""
+    epochs = [audit for audit in audits if audit.epoch != AROUND]
+    if epochs and all(audit.is_of_another_charter for audit in epochs):
+        raise InputError(
+            OTHER_CHARTER,
+            "The transcript is that of another charter.",
+            culprit=charter.charter.name,
+            remedy="Give the charter under which the run was.",
+        )
 
 
 def _stray(path: Path) -> Finding:

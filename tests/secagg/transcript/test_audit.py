@@ -15,7 +15,7 @@ from secagg.graph import smallest_graph
 from secagg.masking import MaskingServer, Purpose, Session, kdf
 from secagg.masking.asked import Asked
 from secagg.masking.journal import Around, Begun, Event, Opened, Received, Sent, TimedOut, sent
-from secagg.masking.messages import Advertise, EncryptedSum, ResponderReveal, Sum
+from secagg.masking.messages import Advertise, Begin, EncryptedSum, ResponderReveal, Sum
 from secagg.transcript import AROUND, TranscriptWriter, audit_epoch, audit_folder, cut_to_whole_events, transcript_files
 from secagg.transcript import audit as audit_module
 from secagg.transcript.files import checkpoint_files, require_grown_from
@@ -463,8 +463,27 @@ def test_a_transcript_that_ends_in_the_middle_is_said_to(recorded):
     assert sum(unfinished) > len(events) / 2
 
 
-def test_the_transcript_of_another_charter_is_said_to_be_so(recorded, tmp_path):
-    other = sign_by_all(make_charter(make_identities(MEMBERS), name="other"), make_identities(MEMBERS))
+def another_charter() -> VerifiedCharter:
+    return sign_by_all(make_charter(make_identities(MEMBERS), name="other"), make_identities(MEMBERS))
+
+
+def test_the_transcript_of_another_charter_is_said_to_be_so(kept):
+    folder, _ = kept
     with pytest.raises(InputError) as caught:
-        audit_epoch(recorded[1], other)
+        audit_folder(folder, another_charter())
     assert caught.value.reason == "other-charter"
+
+
+def test_a_message_of_another_charter_in_a_transcript_is_found_and_keeps_nobody_from_the_rest(kept, recorded):
+    """In the middle of an epoch, or at the beginning of one that follows."""
+    folder, charter = kept
+    _, events, _ = recorded
+    at = index_of(events, Sent, Stage.BEGIN, 2)
+    foreign = Sealer(another_charter(), COORDINATOR, None, 1).seal(Stage.BEGIN, Begin(3), round=3)
+    (folder / "epoch-000001.transcript").unlink()
+    for event in (*events[:at], Sent(events[at].members, foreign)):
+        TranscriptWriter(folder, 1)(event)
+    for event in (msgspec.structs.replace(events[0], epoch=2, first_round=4), Sent(events[1].members, foreign)):
+        TranscriptWriter(folder, 2)(event)
+    assert found_in(kept) == ["other-charter", "other-charter"]
+    assert [len(audit.rounds) for audit in audit_folder(folder, charter).epochs] == [0, 2, 0]
