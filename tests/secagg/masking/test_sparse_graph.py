@@ -13,7 +13,7 @@ from secagg.charter import NeighbourGraph
 from secagg.charter.thresholds import smallest_threshold
 from secagg.errors import InputError
 from secagg.graph import Graph, smallest_graph
-from secagg.masking import MaskingClient, MaskingServer, Session, neighbours
+from secagg.masking import MaskingClient, MaskingServer, Session, dealing, neighbours
 from secagg.masking.agreement import sample_size
 from secagg.masking.dealt import Dealt
 from secagg.masking.messages import Advertise, Agreement, Deals, Roster, Unmask
@@ -167,6 +167,38 @@ def test_a_hospital_too_few_of_whose_holders_take_part_is_left_out(tmp_path):
     consortium.answer([(sender, reply) for sender, reply in replies if sender not in silent])
     assert consortium.server.state is ServerState.DEALING
     assert 7 not in consortium.server.participants
+
+
+FEW = set(range(MEMBERS - GRAPH.degree + GRAPH.threshold, MEMBERS + 1))
+
+
+def seeded(number: int):
+    """The same graph every time: in some, an honest hospital has drawn many of the few by chance."""
+    return np.random.default_rng(number).bytes
+
+
+def test_limit_a_few_hospitals_that_one_names_as_its_holders_end_every_round_of_a_step(tmp_path, monkeypatch):
+    named = sorted({*range(3, 3 + GRAPH.degree - len(FEW)), *FEW})
+
+    def drawn(session, owner, randomness):
+        return named if owner == 2 else draw_holders(session, owner, randomness)
+
+    monkeypatch.setattr(dealing, "draw_holders", drawn)
+    consortium = sparse(tmp_path, randomness=seeded)
+    consortium.set_up()
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    for _ in range(2):
+        consortium.run_round(vectors, reveal_silent=FEW)
+        assert consortium.server.fault.reason == "too-few-revealed"
+    assert len(FEW) + 1 < MEMBERS - consortium.server.session.threshold + 1
+
+
+def test_control_where_all_have_drawn_their_holders_the_same_few_end_none(tmp_path):
+    consortium = sparse(tmp_path, randomness=seeded)
+    consortium.set_up()
+    vectors = consortium.random_vectors(np.random.default_rng(1))
+    consortium.run_round(vectors, reveal_silent=FEW)
+    assert consortium.server.result is not None
 
 
 def test_an_epoch_is_run_again_from_its_transcript(tmp_path):
