@@ -15,7 +15,8 @@ Rules:
 - A hospital that missed a round's beginning may take its end: SUM and ABORT are in turn while READY.
 - A hospital that missed a round's end may go on with the next round: BEGIN is in turn after MASKED and REVEALED.
 - A new epoch may be opened at any time; the latch refuses one that is not newer.
-- A hospital that was given a forged sum stops, and nothing leads out of STOPPED: one try is all that a forger has.
+- A hospital that was given a forged sum stops, and nothing leads out of STOPPED: one try with each is all that a
+  forger has.
 - The first t AGREE and the first t REVEAL messages are enough (in a sparse graph: as many as were waited for, and t of
   each hospital's holders); those that come later are in turn and ignored.
 

@@ -15,6 +15,7 @@ from secagg.errors import RemoteProtocolError
 from secagg.masking import MaskingClient, kdf, tags
 from secagg.masking.dealing import Route
 from secagg.masking.messages import Begin, Masked
+from secagg.masking.round_tags import round_tag
 from secagg.masking.states import ClientState
 from secagg.masking.verification import ForgedSumError
 from secagg.wire import Stage
@@ -97,6 +98,18 @@ def test_one_try_is_all_that_a_forger_has(revealed):
     later = MisbehavingCoordinator(revealed.session.charter, revealed.clients, epoch=2, first_round=5)
     with pytest.raises(RemoteProtocolError):
         later.open()
+
+
+def test_limit_a_forger_has_a_try_with_each_hospital_and_what_one_takes_all_others_take(revealed):
+    first, *others = revealed.clients.values()
+    with pytest.raises(ForgedSumError):
+        first.receive(revealed.zero_sum(ALL))
+    zeros = revealed.session.ring.zeros(revealed.session.length)
+    lucky = round_tag(zeros, revealed.session, first.tag_key, 1, MODEL_DIGEST, ALL)
+    guessed = revealed.sum_message(ALL, bytes(revealed.session.vector_bytes), 1, lucky, MODEL_DIGEST)
+    for hospital in others:
+        hospital.receive(guessed)
+        assert hospital.take_sum() is not None
 
 
 # --- The key --------------------------------------------------------------------------------------------------
