@@ -5,6 +5,9 @@ Knows how a charter is written and read. What a charter means is in `secagg.char
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import msgspec
 
 from secagg.charter.model import Charter
@@ -13,6 +16,7 @@ from secagg.identity import fingerprint
 from secagg.toml_text import read_toml, write_toml
 
 LARGEST_CHARTER = 4 * 1024 * 1024
+_FINGERPRINT: Final = re.compile(r"\b[A-Z2-7]{4}(?:-[A-Z2-7]{4}){4}\b")
 _HEADER = "What the members of this consortium agree on. Signed by each: any change needs new signatures."
 
 
@@ -20,7 +24,7 @@ def parse_charter(text: bytes) -> Charter:
     """Read a charter.
 
     Raises:
-        InputError: ``malformed-charter``, or whatever the charter contradicts itself in.
+        InputError: ``malformed-charter``, ``false-fingerprint``, or whatever the charter contradicts itself in.
     """
     if len(text) > LARGEST_CHARTER:
         raise InputError(
@@ -29,13 +33,16 @@ def parse_charter(text: bytes) -> Charter:
             remedy="It is probably not the file you meant.",
         )
     try:
-        return msgspec.convert(read_toml(text.decode()), Charter)
+        content = text.decode()
+        charter = msgspec.convert(read_toml(content), Charter)
     except InputError:
         raise
     except msgspec.ValidationError as error:
         raise _malformed(_in_words(error)) from error
     except ValueError as error:
         raise _malformed(f"The charter cannot be read: {error}.") from error
+    _require_true_fingerprints(content, charter)
+    return charter
 
 
 def render_charter(charter: Charter) -> bytes:
@@ -47,6 +54,20 @@ def render_charter(charter: Charter) -> bytes:
         for member, entry in zip(charter.members, entries, strict=True)
     ]
     return "\n".join([f"# {_HEADER}\n{write_toml(content)}", *members]).encode()
+
+
+def _require_true_fingerprints(content: str, charter: Charter) -> None:
+    """People compare those in the file's comments, which nobody signs: one that is no member's hides another's key."""
+    true = {fingerprint(member.public_key) for member in charter.members}
+    false = next((shown for shown in _FINGERPRINT.findall(content) if shown not in true), None)
+    if false:
+        raise InputError(
+            "false-fingerprint",
+            f"The charter shows the fingerprint {false}, which is that of no member's key in it.",
+            culprit=false,
+            remedy="Ask whoever wrote the charter for its member's key, and for one that `secagg charter new` has "
+            "drafted.",
+        )
 
 
 def _malformed(message: str) -> InputError:

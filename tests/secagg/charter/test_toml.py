@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,6 +106,21 @@ def test_the_file_shows_every_fingerprint():
 
 
 RENDERED = render_charter(make_charter(IDENTITIES)).decode()
+
+
+@pytest.mark.parametrize("spelt", ["fingerprint {}", "{}", "compare:{}."])
+def test_a_fingerprint_beside_another_key_than_its_own_is_refused(spelt):
+    """Whoever compares what the file shows would find the owner's, and sign for a key that is not the owner's."""
+    owner, other = IDENTITIES[1], make_identities(10)[9]
+    beside = make_charter([IDENTITIES[0], other, *IDENTITIES[2:]])
+    shown = render_charter(beside).decode().replace(f"fingerprint {other.fingerprint}", spelt.format(owner.fingerprint))
+    with pytest.raises(InputError) as caught:
+        parse_charter(shown.encode())
+    assert (caught.value.reason, caught.value.culprit) == ("false-fingerprint", owner.fingerprint)
+
+
+def test_control_a_file_that_shows_no_fingerprints_is_read():
+    assert parse_charter(re.sub("# fingerprint .*", "", RENDERED).encode()) == make_charter(IDENTITIES)
 
 
 @pytest.mark.parametrize(
