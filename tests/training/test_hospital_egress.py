@@ -111,6 +111,15 @@ def test_every_message_that_left_any_hospital_was_in_its_log_before_it_left(even
             assert entry.charter == ward.charter.digest.hex()
 
 
+def test_limit_a_coordinator_that_asks_without_end_makes_a_log_without_end(open_ward):
+    ward = open_ward()
+    query = ward.forge(Stage.QUERY, Query())
+    for _ in range(20):
+        assert stages(ward.hospitals[1].receive(query)) == [Stage.STATUS]
+        assert refusal(ward, ward.hospitals[1].receive(b"nonsense")) == "malformed"
+    assert len(log_of(ward, 1)) == 40
+
+
 def test_the_run_had_everything_that_a_run_can_have(eventful):
     ward, engine = eventful
     left = {peek(message).stage for _, _, _, message in engine.received}
