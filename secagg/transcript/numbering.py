@@ -61,7 +61,10 @@ def check_numbering(audits: Sequence[EpochAudit], charter: VerifiedCharter) -> l
     opened = [audit for audit in audits if audit.epoch != AROUND]
     if not opened:
         return [Finding(0, 0, "incomplete", "The transcript holds no epoch.")]
-    unaccounted = [claim for audit in audits for claim in audit.claims if not _is_accounted_for(claim, opened)]
+    claims = [claim for audit in audits for claim in audit.claims]
+    # Each only once: at every beginning of an epoch all hospitals claim the same.
+    accounted = {place for place in {(claim.epoch, claim.round) for claim in claims} if _has(*place, opened)}
+    unaccounted = [claim for claim in claims if (claim.epoch, claim.round) not in accounted]
     holes = list(_holes(opened, charter.charter))
     return [
         *_gaps(opened, unaccounted, holes, charter),
@@ -70,9 +73,9 @@ def check_numbering(audits: Sequence[EpochAudit], charter: VerifiedCharter) -> l
     ]
 
 
-def _is_accounted_for(claim: Claim, opened: Sequence[EpochAudit]) -> bool:
-    """Whether an epoch that the member says it had entered by then, or one before it, has the round that it claims."""
-    return any(audit.epoch <= claim.epoch and audit.first_round <= claim.round <= _reached(audit) for audit in opened)
+def _has(entered: int, number: int, opened: Sequence[EpochAudit]) -> bool:
+    """Whether a round that a member claims is in the epoch that it says it had entered by then, or one before it."""
+    return any(audit.epoch <= entered and audit.first_round <= number <= _reached(audit) for audit in opened)
 
 
 def _reached(audit: EpochAudit) -> int:
