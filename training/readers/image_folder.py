@@ -23,6 +23,9 @@ _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 # What lies about beside pictures and is none.
 _OTHER_SUFFIXES = frozenset({".csv", ".json", ".md", ".txt"})
 _OTHER_NAMES = frozenset({"desktop.ini", "thumbs.db"})
+# What a file may hold, whatever it is called. Pillow knows forty other formats by their first bytes, of which some have
+# numbers of more than 8 bits, and one is a program that it has Ghostscript run.
+_FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 _MODES = {1: "L", 3: "RGB"}
 # What pillow raises of a damaged file; of a later page also what it catches of the first.
 _DAMAGED = (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error)
@@ -126,7 +129,7 @@ def _read_picture(file: Path, size: int, channels: int) -> tuple[npt.NDArray[np.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
+            with Image.open(file, formats=_FORMATS) as picture:
                 # A camera's JPEG may hold a small copy or a map of depth too, which pillow calls MPO.
                 if picture.format != "MPO":
                     _require_one_page(file, getattr(picture, "n_frames", 1))

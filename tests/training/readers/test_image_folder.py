@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from secagg.errors import InputError
 from training.readers import read_images
@@ -106,6 +106,32 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_image_folder(tmp_path, 8, 1, NAMES)
     assert caught.value.reason == "unreadable-image"
     assert caught.value.culprit == str(path)
+
+
+@pytest.mark.parametrize("form", ["GIF", "PPM", "WEBP", "TGA"])
+def test_a_picture_of_another_format_is_refused_whatever_it_is_called(tmp_path: Path, form: str) -> None:
+    path = save(tmp_path, "a/1.png", (0, 0, 0))
+    Image.new("RGB", (8, 8)).save(path, form)
+    with pytest.raises(InputError) as caught:
+        read_image_folder(tmp_path, 8, 1, NAMES)
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
+
+
+def test_no_other_program_is_started_for_what_calls_itself_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow gives PostScript to Ghostscript, whatever the file is called."""
+    started, ghostscript = tmp_path / "started", tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\n: > {started}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=":")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    path = save(tmp_path / "pictures", "a/1.png", (0, 0, 0))
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    with pytest.raises(InputError):
+        read_image_folder(tmp_path / "pictures", 8, 1, NAMES)
+    assert not started.exists()
 
 
 @pytest.mark.parametrize(("name", "kind"), [("1.png", np.uint16), ("1.tif", np.uint16), ("1.tif", np.float32)])
