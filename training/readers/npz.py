@@ -6,8 +6,6 @@ An optional ``..._patients`` array says which images are of one patient. Nothing
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Final
 
@@ -56,8 +54,10 @@ def _load(path: Path, split: str) -> dict[str, npt.NDArray[np.generic]]:
                 raise _unreadable(path, "it is no .npz archive")
             file.seek(0)
             return _arrays(path, np.load(file, allow_pickle=False), split)
-    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as fault:
-        # RuntimeError: what zipfile has for passwords and for kinds of archive that it does not know.
+    except InputError:
+        raise
+    # NumPy reads the head of an array as Python source, and zipfile has errors of many kinds: a damaged file is any.
+    except Exception as fault:
         raise _unreadable(path, str(fault)) from fault
 
 

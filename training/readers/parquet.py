@@ -47,6 +47,12 @@ def _texts(name: str, column: pa.ChunkedArray, path: Path) -> list[str]:
     except UnicodeDecodeError as fault:
         message = f"{path}: column {name!r} holds bytes that are not text in UTF-8."
         raise InputError("binary-column", message, culprit=str(path), remedy="Convert it, or leave it out.") from fault
+    except (ArithmeticError, LookupError, ValueError) as fault:
+        # Dates that Python has no room for, and time zones that it does not know.
+        message = f"Cannot read {path}: column {name!r} holds {column.type} of which some cannot be read: {fault}."
+        raise InputError(
+            "unreadable-file", message, culprit=str(path), remedy="Correct it, or leave it out."
+        ) from fault
 
 
 def _text(value: object) -> str:

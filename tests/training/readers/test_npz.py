@@ -119,3 +119,25 @@ def test_a_member_that_does_not_begin_as_an_array_does_is_refused(tmp_path: Path
         read_npz(path, "", 4, 1)
     assert caught.value.reason == "unreadable-file"
     assert "images is not an array" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({1 << 80},)}}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 4, 4",
+        "{'descr': '|u1', 'fortran_order': False, 1: (3, 4, 4)}",
+        "{'descr': '|u1', {}: 1}",
+        "(" * 9000,
+    ],
+    ids=["too-large", "cut-off", "other-keys", "no-key", "deep"],
+)
+def test_an_array_whose_head_is_damaged_is_refused(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "images.npz"
+    content = head.encode() + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("images.npy", "labels.npy"):
+            archive.writestr(name, b"\x93NUMPY\x01\x00" + len(content).to_bytes(2, "little") + content)
+    with pytest.raises(InputError) as caught:
+        read_npz(path, "", 4, 1)
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable-file", str(path))

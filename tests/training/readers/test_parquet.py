@@ -80,3 +80,22 @@ def test_a_column_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_parquet(path)
     assert caught.value.reason == "unreadable-file"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        # What databases export for a date without end.
+        pa.array([0, (1 << 31) - 1], pa.date32()),
+        pa.array([0, (1 << 62)], pa.timestamp("us")),
+        pa.array([0, 1], pa.timestamp("us", tz="Nowhere/Near")),
+    ],
+    ids=["date", "time", "zone"],
+)
+def test_a_column_of_times_that_cannot_be_read_is_refused_by_name(tmp_path: Path, values: pa.Array) -> None:
+    path = tmp_path / "site.parquet"
+    pq.write_table(pa.table({"age": [61, 62], "seen": values}), path)
+    with pytest.raises(InputError) as caught:
+        read_parquet(path)
+    assert (caught.value.reason, caught.value.culprit) == ("unreadable-file", str(path))
+    assert "'seen'" in caught.value.message
