@@ -12,17 +12,26 @@ from secagg.masking.verification import ForgedSumError
 from training.hospital_folder import HospitalFolder
 
 
+def has_stopped(folder: HospitalFolder, charter: bytes) -> bool:
+    """Whether a hospital was given a forged sum under ``charter``; the latch may be another process's.
+
+    Raises:
+        InputError: ``unreadable``.
+        TamperingError: ``latch-damaged``.
+    """
+    # Either is enough: on a full disk one of both may not have found room.
+    return folder.evidence(charter).exists() or read_is_stopped(folder.latch, charter)
+
+
 def require_not_stopped(folder: HospitalFolder, charter: bytes) -> None:
-    """Refuse a hospital that was given a forged sum under ``charter``; the latch may be another process's.
+    """Refuse a hospital that has stopped.
 
     Raises:
         InputError: ``unreadable``.
         TamperingError: ``forged-sum``, ``latch-damaged``.
     """
-    evidence = folder.evidence(charter)
-    # Either is enough: on a full disk one of both may not have found room.
-    if evidence.exists() or read_is_stopped(folder.latch, charter):
-        raise stopped_before(evidence)
+    if has_stopped(folder, charter):
+        raise stopped_before(folder.evidence(charter))
 
 
 def stopped_before(evidence: Path) -> ForgedSumError:

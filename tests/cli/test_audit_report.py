@@ -15,7 +15,8 @@ from cli.main import run
 from dp.events import GaussianEvent
 from dp.ledger import Cost, PatientList
 from dp.ledger.patients import keep_patients
-from secagg.charter.folder import read_charter
+from secagg.charter.folder import read_charter, read_verified
+from secagg.latch import Latch
 from tests.cli.conftest import SHORT
 from tests.cli.outcome import TAMPERING, UNUSABLE, nothing_written
 from tests.cli.reporting import MEMBERS, alter_body, hiding, reasons, rewrite, site_report, with_other_entries
@@ -415,6 +416,14 @@ def test_a_hospital_that_was_given_a_forged_sum_reports_it(finished):
     evidence.parent.mkdir()
     evidence.write_bytes(b"forged")
     assert reasons(site_report(finished)) == {"forged-sum"}
+
+
+def test_and_by_its_latch_where_the_sum_itself_found_no_room_or_was_removed(finished):
+    with Latch(finished / "hospitals/h1/latch.sqlite") as latch:
+        latch.record_stopped(read_verified(finished / "charter").digest)
+    (finding,) = site_report(finished).findings
+    assert finding.reason == "forged-sum"
+    assert "is not in its folder" in finding.message
 
 
 def test_places_that_make_no_report_are_refused(secagg, finished, tmp_path):

@@ -33,6 +33,7 @@ from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_signed_log
 from training.reporting.findings import Finding
 from training.reporting.versions import Versions, versions
+from training.stops import has_stopped
 
 _LARGEST_FILE: Final = 1 << 28
 
@@ -151,12 +152,18 @@ def _gather(
 
 
 def _stopped(folder: HospitalFolder, charter: VerifiedCharter) -> list[Finding]:
-    if not folder.evidence(charter.digest).exists():
+    try:
+        if not has_stopped(folder, charter.digest):
+            return []
+    except TamperingError:
+        # Told where the logs are held against the latch.
         return []
+    kept = folder.evidence(charter.digest).exists()
+    lost = "" if kept else " By its latch, that is: the sum itself, which it keeps as evidence, is not in its folder."
     return [
         Finding(
             "forged-sum",
-            "This hospital was given a forged sum under the charter, kept it as evidence, and stopped.",
+            f"This hospital was given a forged sum under the charter, and stopped.{lost}",
             "the coordinator",
             "Compare it with the other hospitals, and agree on a new charter.",
         )
