@@ -108,11 +108,13 @@ def require_trainable(
 
     Raises:
         InputError: ``field-too-narrow``, ``not-finite``, ``out-of-range``, ``too-small``, ``too-many-rows``,
-            ``not-private-model``, ``bad-scores``, ``model-fails``, ``training-fails``, ``bad-labels``.
+            ``not-private-model``, ``bad-scores``, ``model-fails``, ``training-fails``, ``bad-labels``,
+            ``other-columns``.
     """
     require_usable_scores(task, train)
     require_countable(charter, validation)
     require_known_classes(charter, task, train, validation)
+    Scaling(task.spec).require_columns(train)
     if Scaling(task.spec).needs_moments:
         MomentVector(charter, train.feature_names).encode(train)
     if charter.privacy.mode == "none":

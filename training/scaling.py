@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
+from typing import Final
 
 from secagg.charter.cautions import Caution
-from secagg.errors import LocalProtocolError
+from secagg.errors import InputError, LocalProtocolError
 from training.records import Records
+from training.round_record import some
 from training.standardisation import Moments, Standardiser, bounds_scaler, moments_of, standardiser_of
 from training.task import TaskSpec
+from training.tasks.spec import input_names
+
+_MOST_NAMES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,38 @@ class Scaling:
         """The records, scaled as in a consortium that has no others than ``trained_on``."""
         return self.apply(records, moments_of(trained_on) if self.needs_moments else None)
 
+    def require_columns(self, records: Records) -> None:
+        """Refuse columns that are not those of the task: each would be scaled as another, or by nobody's statistics.
+
+        Code of somebody's own may read any. Columns without names count by their places, where there are bounds.
+
+        Raises:
+            InputError: ``other-columns``.
+        """
+        data = self.spec.data
+        # What is no table is told as that.
+        if data.standardise == "none" or records.features.ndim != 2:
+            return
+        wanted, found = input_names(data), records.feature_names
+        by_place = data.standardise == "bounds" and not found
+        if records.features.shape[1] == len(wanted) and (found == wanted or by_place):
+            return
+        are = some(found, _MOST_NAMES) if found else f"{records.features.shape[1]} without names"
+        raise InputError(
+            "other-columns",
+            f"The columns of {records.source} are {are}; the task scales {some(wanted, _MOST_NAMES) or 'none'}.",
+            culprit=records.source,
+            remedy="Name in the records what data.features lists, in its order, or set standardise = 'none' and scale "
+            "by constants in the task's own code.",
+        )
+
     def apply(self, records: Records, moments: Moments | None) -> Records:
-        """The records, scaled."""
+        """The records, scaled.
+
+        Raises:
+            InputError: ``other-columns``; ``not-a-table``.
+        """
+        self.require_columns(records)
         match self.spec.data.standardise:
             case "secure-sum":
                 return self.standardiser(moments).apply(records)

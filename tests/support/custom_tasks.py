@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -296,6 +297,50 @@ class RecurrentTask(SeriesTask):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.spec.model.seed)
             return _Recurrent()
+
+
+@dataclass(frozen=True)
+class TwoColumnsTask(SeriesTask):
+    """A table of two columns, one file of float32 (n, 2) a hospital."""
+
+    names: tuple[str, ...] = ("age", "dose")
+
+    def read(self, path: Path) -> Records:
+        """One row a patient."""
+        table = np.load(path)
+        count = np.arange(len(table), dtype=np.int64)
+        return Records(table, count % 2, count, self.names, str(path))
+
+    def build_model(self) -> nn.Module:
+        """The same parameters wherever it is built."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.spec.model.seed)
+            return nn.Linear(2, 1)
+
+
+def two_columns(spec: TaskSpec) -> TwoColumnsTask:
+    """For ``kind = "tests.support.custom_tasks:two_columns"``."""
+    return TwoColumnsTask(spec)
+
+
+def two_columns_without_names(spec: TaskSpec) -> TwoColumnsTask:
+    """For ``kind = "tests.support.custom_tasks:two_columns_without_names"``."""
+    return TwoColumnsTask(spec, ())
+
+
+@dataclass(frozen=True)
+class NamedLayerTask(SeriesTask):
+    """Has a layer of its own that is called as the tensors of scaling are in a release."""
+
+    def build_model(self) -> nn.Module:
+        """The same parameters wherever it is built."""
+        model = super().build_model()
+        return nn.Sequential(OrderedDict(standardisation=model[0], flat=model[1], last=model[2]))
+
+
+def named_layer(spec: TaskSpec) -> NamedLayerTask:
+    """For ``kind = "tests.support.custom_tasks:named_layer"``."""
+    return NamedLayerTask(spec)
 
 
 def from_one(spec: TaskSpec) -> FromOneTask:
