@@ -59,12 +59,13 @@ def read_sites(source: DataSource, task: Task) -> Sequence[Site]:
     _, path = parse_place(source.paths[0])
     if source.site_column:
         table_task = task.inner if isinstance(task, PreparedTask) else task
-        if not isinstance(table_task, TabularTask):
+        # One that reads in a way of its own, as the hospitals of a charter will, is not read in another here.
+        if not isinstance(table_task, TabularTask) or type(table_task).read is not TabularTask.read:
             raise InputError(
                 "not-a-table",
-                "Only a table can be divided by a site column.",
+                "Only a table that secagg reads itself can be divided by a site column.",
                 culprit=str(path),
-                remedy="Give each hospital's images with a --data of their own, or use --split.",
+                remedy="Give each hospital's records with a --data of their own, or use --split.",
             )
         return _with_two_classes(split_by_column(table_task, path, source.site_column))
     if source.split:

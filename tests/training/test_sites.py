@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from secagg.errors import InputError
 from tests.support.hospitals import tabular_spec, write_tables
 from training.sites import DataSource, parse_place, read_sites, read_test
 from training.task import build_task
+from training.tasks.tabular import TabularTask
 
 
 @pytest.fixture
@@ -96,6 +98,23 @@ def test_a_file_with_one_class_is_refused_with_a_remedy_that_is_left(tables):
     error = refusal(*tables)
     assert (error.reason, error.culprit) == ("one-class-site", str(tables[1]))
     assert error.remedy == "Check the label column and positive_above, or leave this hospital out."
+
+
+class Halving(TabularTask):
+    """Reads a table in a way of its own."""
+
+    def read(self, path):
+        records = super().read(path)
+        return replace(records, features=records.features / 2)
+
+
+def test_what_a_task_reads_in_a_way_of_its_own_is_not_divided_by_a_column_that_it_would_be_read_without(tables):
+    tables[0].write_text("age,dose,ill,where\n1,2,1,north\n3,4,0,north\n5,6,0,south\n7,8,1,south\n")
+    source = DataSource(paths=(str(tables[0]),), site_column="where")
+    assert [len(site.records) for site in read_sites(source, build_task(tabular_spec()))] == [2, 2]
+    with pytest.raises(InputError) as caught:
+        read_sites(source, Halving(tabular_spec()))
+    assert (caught.value.reason, caught.value.culprit) == ("not-a-table", str(tables[0]))
 
 
 def test_of_each_patient_of_a_separate_test_as_many_rows_are_used_as_the_task_says_with_the_patients_label(tmp_path):
