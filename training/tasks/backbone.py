@@ -72,7 +72,8 @@ def load_backbone(model: nn.Module, tensors: Tensors, name: str) -> None:
         name: of the file, for messages.
 
     Raises:
-        InputError: ``backbone-unusable`` when another parameter is not there, or differs in shape.
+        InputError: ``backbone-unusable`` when another parameter is not there, differs in shape, or has NaN or infinity
+            where the model has a number.
     """
     head, _ = last_layer(model)
     parameters = dict(model.named_parameters())
@@ -85,8 +86,12 @@ def load_backbone(model: nn.Module, tensors: Tensors, name: str) -> None:
         raise _unusable(name, f"does not fit the model: {stray} is of shape {wanted}, the file {is_there}")
     new_head = in_head if misfits else set()
     with torch.no_grad():
-        for parameter in parameters.keys() - new_head:
-            parameters[parameter].copy_(tensors[parameter])
+        for parameter in sorted(parameters.keys() - new_head):
+            # A mask may hold infinity on purpose, and does so from the start.
+            before = parameters[parameter].isfinite()
+            after = parameters[parameter].copy_(tensors[parameter]).isfinite()
+            if (before & ~after).any():
+                raise _unusable(name, f"holds NaN or infinity in {parameter}")
 
 
 def _fits(found: Tensor | None, wanted: Tensor) -> bool:

@@ -99,3 +99,20 @@ def test_a_file_of_another_model_is_refused_and_the_parameter_named(changed):
     with pytest.raises(InputError, match=r"net does not fit the model: 0\.bias is of shape \(4,\)") as caught:
         load_backbone(model(), tensors, "net")
     assert caught.value.reason == "backbone-unusable"
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, 1e39])
+def test_a_file_with_numbers_that_no_model_can_use_is_refused_and_the_parameter_named(number):
+    tensors = pretrained()
+    tensors["0.weight"] = tensors["0.weight"].double()
+    tensors["0.weight"][1, 2] = number
+    with pytest.raises(InputError, match=r"holds NaN or infinity in 0\.weight") as caught:
+        load_backbone(model(), tensors, "net")
+    assert caught.value.reason == "backbone-unusable"
+
+
+def test_control_a_mask_that_is_infinite_from_the_start_may_be_so_in_the_file():
+    masked = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    masked.register_parameter("mask", nn.Parameter(torch.tensor([0.0, -torch.inf]), requires_grad=False))
+    load_backbone(masked, {name: tensor.clone() for name, tensor in masked.state_dict().items()}, "net")
+    assert masked.mask.tolist() == [0.0, -torch.inf]
