@@ -347,7 +347,8 @@ def _check_columns(data: DataSpec) -> None:
     if kept_back:
         raise _bad(f"{', '.join(sorted(map(str, kept_back)))} cannot be a feature and a label, patient or drop column.")
     if data.columns:
-        unknown = {data.label, *data.features, *data.drop} - set(data.columns)
+        patient = [data.patient] if data.patient else []
+        unknown = {data.label, *patient, *data.features, *data.drop} - set(data.columns)
         if unknown:
             raise _bad(f"data.columns does not list: {', '.join(sorted(unknown))}.")
 

@@ -195,7 +195,7 @@ def _labels(table: Table, data: DataSpec) -> npt.NDArray[np.int64]:
     labels = np.empty(len(table.rows), dtype=np.int64)
     for index, row in enumerate(table.rows):
         value = _number(row[position], table, index, data.label, _NO_CLASS)
-        if data.positive_above is not None and not math.isnan(value):
+        if data.positive_above is not None and math.isfinite(value):
             labels[index] = int(value > data.positive_above)
         elif value.is_integer() and 0 <= value < data.classes:
             labels[index] = int(value)

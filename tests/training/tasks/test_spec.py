@@ -107,6 +107,7 @@ def test_the_training_fraction_is_the_decimal_one(heart_spec: TaskSpec) -> None:
         (TABLE + 'features = ["a", "a"]\n', "twice"),
         (TABLE + 'features = ["a", "y"]\n', "cannot be a feature"),
         (TABLE + 'header = false\ncolumns = ["a", "b"]\n', "does not list: y"),
+        (TABLE + 'header = false\ncolumns = ["a", "y"]\nfeatures = ["a"]\npatient = "who"\n', "does not list: who"),
         (TABLE + "classes = 1\n", "at least 2"),
         (TABLE + "classes = 3\npositive_above = 1\n", "two classes"),
         (TABLE + "positive_above = nan\n", "finite"),

@@ -192,6 +192,12 @@ def test_a_label_that_is_no_class_is_refused(write_task: WriteTask, tmp_path: Pa
     assert "line 2" in error.message
 
 
+def test_a_label_that_is_no_finite_number_is_not_above_anything(write_task: WriteTask, tmp_path: Path) -> None:
+    task = write_task(TABLE.replace("[data]", "[data]\npositive_above = 0"))
+    for label in ("inf", "1e400", "nan"):
+        assert refusal(task, write(tmp_path, f"age,sick\n1,{label}\n")).reason == "bad-labels"
+
+
 def test_parquet_gives_the_same_records_as_csv(write_task: WriteTask, tmp_path: Path) -> None:
     numbers = [0.1, 1e-7, 3.0]
     path = tmp_path / "site.parquet"
