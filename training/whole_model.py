@@ -61,7 +61,11 @@ def assembled(release: VerifiedRelease, tensors: Mapping[str, np.ndarray], place
     """
     module = task_of(release.charter.charter).build_model()
     layout = ModelLayout.of(module)
-    vector = layout.to_vector({name: tensor for name, tensor in tensors.items() if not name.startswith(SCALING)})
+    # A layer of somebody's own may be called as scaling is.
+    own = {tensor.name for tensor in layout.tensors}
+    vector = layout.to_vector(
+        {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(SCALING)}
+    )
     if model_digest(layout, vector).hex() != release.statement.predicate.model_digest:
         raise InputError(
             "other-model",

@@ -14,7 +14,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from safetensors import safe_open
-from safetensors.numpy import load
+from safetensors.numpy import load, load_file
 
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, TamperingError
@@ -102,14 +102,28 @@ def released_by(task, folder, sites) -> Path:
     return folder / "run/release"
 
 
+def files_of_series(folder):
+    sites = [folder / f"h{number}.npy" for number in range(3)]
+    for number, site in enumerate(sites):
+        np.save(site, np.random.default_rng(number).normal(size=(20, 2, 12)).astype(np.float32))
+    return sites
+
+
 @pytest.fixture(scope="module")
 def series(tmp_path_factory):
     """The release of a task whose records are series."""
     folder = tmp_path_factory.mktemp("series")
-    sites = [folder / f"h{number}.npy" for number in range(3)]
-    for number, site in enumerate(sites):
-        np.save(site, np.random.default_rng(number).normal(size=(20, 2, 12)).astype(np.float32))
-    return released_by("series", folder, sites)
+    return released_by("series", folder, files_of_series(folder))
+
+
+def test_a_layer_that_is_called_as_scaling_is_comes_out_of_the_release_as_it_was_trained(tmp_path):
+    release = released_by("named_layer", tmp_path, files_of_series(tmp_path))
+    trained, whole = load_file(release / "model.safetensors"), whole_model(release)
+    assert torch.equal(whole.standardisation.weight, torch.from_numpy(trained["standardisation.weight"]))
+    _, found = tensors.read(export_release(release, ExportFormat.SAFETENSORS)[1], "m")
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+        name: tensor.tolist() for name, tensor in trained.items()
+    }
 
 
 def test_the_records_of_a_custom_task_have_the_shape_that_its_code_says_and_no_other_is_stated(series):
