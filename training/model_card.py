@@ -6,6 +6,7 @@ Knows markdown and what must be told of a model. Invents nothing: what only its 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 
 from dp.stated import no_less
@@ -216,7 +217,7 @@ def _integrity(release: VerifiedRelease, file_name: str, sha256: str) -> str:
     needed = ", and with ".join(["With the charter, which every hospital has", *besides])
     return (
         f"## Integrity\n\n| | |\n|---|---|\n{table}\n\n{needed}, anybody can check "
-        f"who made it:\n\n    secagg model verify {file_name} --charter charter"
+        f"who made it:\n\n    secagg model verify {shlex.quote(file_name)} --charter charter"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shlex
 from dataclasses import replace
 from html import unescape
 
@@ -67,6 +68,12 @@ def test_so_is_the_name_of_the_file(release, name):
     html = MarkdownIt().enable("table").render(model_card(release, ExportFormat.ONNX, name, "00"))
     row = html[html.index("<td>this file, ") :]
     assert code_in(row[: row.index("</tr>")]) == [name, "00"]
+
+
+def test_and_the_command_that_checks_it_can_be_copied_into_a_shell(release):
+    html = MarkdownIt().enable("table").render(model_card(release, ExportFormat.ONNX, "our model; v2.onnx", "00"))
+    command = unescape(html[html.index("<pre><code>") :].removeprefix("<pre><code>").partition("</code>")[0])
+    assert shlex.split(command) == ["secagg", "model", "verify", "our model; v2.onnx", "--charter", "charter"]
 
 
 def test_the_card_says_which_numbers_of_patients_sums_have_shown(release):
