@@ -9,6 +9,7 @@ import math
 import re
 import unicodedata
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,7 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 _UNKNOWN: Final = NOBODY | {"?"}
 _TRUTHS: Final = {"true": 1.0, "false": 0.0}
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_KEPT: Final = 1 << 16
 _WHOLE: Final = re.compile(r"\+?(-?)0*([0-9]+)(?:\.0*)?")
 
 
@@ -37,7 +39,9 @@ def row_marks(table: Table, patient: str | None) -> npt.NDArray[np.uint8]:
     Returns:
         uint8, shape (n, 1 or 2, 32).
     """
-    marks = [[_of_cells(row) for row in table.rows]]
+    # Codes and whole numbers come again and again. Here, so that what a table holds is forgotten with it.
+    counts_as = lru_cache(_KEPT)(_cell)
+    marks = [[digest("cells", b"", *sorted(map(counts_as, row))) for row in table.rows]]
     if patient is not None:
         position = table.position(patient)
         marks.append([digest("patient name", patient_name(row[position]).encode()) for row in table.rows])
@@ -58,10 +62,6 @@ def patient_name(text: str) -> str:
     # A larger one is no float.
     whole = _WHOLE.fullmatch(text.strip())
     return "".join(whole.groups()) if whole else unicodedata.normalize("NFC", text).strip().casefold()
-
-
-def _of_cells(row: tuple[str, ...]) -> bytes:
-    return digest("cells", b"", *sorted(_cell(text) for text in row))
 
 
 def _cell(text: str) -> str:
