@@ -1,8 +1,8 @@
 """All that a ledger's entries come to: the runs on each data set, and which data sets share patients.
 
 Knows entries and lists of patients. A data set without a list may have any patients, and counts with every other. Where
-one that was trained on here lacks its list, nobody knows either whom of the others' patients that list made one, and
-all count as one.
+one that was trained on under this site's key lacks its list, nobody knows either whom of the others' patients that list
+made one, and all count as one.
 """
 
 from __future__ import annotations
@@ -163,12 +163,13 @@ class Account:
 
     @property
     def _lacks_a_list(self) -> bool:
-        """Whether a data set that was trained on here has no list any more.
+        """Whether a data set that was trained on under this key, here or at a copy of this ledger, has no list here.
 
-        It may have shown that entries of other data sets are one patient.
+        It may have shown that entries of other data sets are one patient. Of another key's data sets none can.
         """
         return any(
-            name not in self._groups and any(not key.imported for key in runs) for name, runs in self._runs.items()
+            name not in self._groups and any(key.origin_data_set is None for key in runs)
+            for name, runs in self._runs.items()
         )
 
     def _known_groups(self, data_set: str) -> Mapping[Group, int]:

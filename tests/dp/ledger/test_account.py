@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -293,6 +294,44 @@ def test_a_ledger_that_is_brought_back_without_its_lists_counts_all_as_one_until
         new.enrol(BOTH)
         assert spent(new, people(1000)) == 0
         assert spent(new, NAME_ONLY) == composed(4, 1, 2)
+
+
+@pytest.fixture
+def beside_a_copy(tmp_path):
+    """The file of a ledger, and an export of a copy by whose list alone two patients of two lists here are one."""
+    path, copy = (tmp_path / name / "ledger.sqlite" for name in ("here", "copy"))
+    with Ledger(path, SITE) as ledger:
+        spend(ledger, ROW_ONLY, 4)
+        spend(ledger, NAME_ONLY, 2, "3" * 64)
+    shutil.copytree(path.parent, copy.parent)
+    with Ledger(path, SITE) as ledger:
+        spend(ledger, people(500), 1, "4" * 64)
+    with Ledger(copy, SITE) as ledger:
+        spend(ledger, BOTH, 1, OTHER_RUN)
+    file = tmp_path / "export.json"
+    file.write_bytes(export_ledger(copy, SITE))
+    return path, read_export(file, SITE.public_key)
+
+
+def test_what_a_copy_spent_by_a_list_that_is_not_here_counts_all_as_one_until_it_is(beside_a_copy):
+    path, export = beside_a_copy
+    with Ledger(path, SITE) as ledger:
+        assert ledger.take_over(export) == 2
+        for patients in (ROW_ONLY, NAME_ONLY, people(1000)):
+            assert spent(ledger, patients) == composed(4, 2, 1, 1)
+        ledger.enrol(BOTH)
+        assert spent(ledger, people(1000)) == 0
+        assert spent(ledger, NAME_ONLY) == pytest.approx(composed(4, 2, 1))
+
+
+def test_control_where_a_copys_list_only_adds_its_own_runs_those_whom_it_made_one_are_strangers(
+    beside_a_copy, monkeypatch
+):
+    monkeypatch.setattr(Account, "_lacks_a_list", False)
+    path, export = beside_a_copy
+    with Ledger(path, SITE) as ledger:
+        ledger.take_over(export)
+        assert spent(ledger, NAME_ONLY) == composed(2, 1)
 
 
 def test_under_a_new_key_all_that_an_earlier_one_spent_counts_with_every_data_set(linked, tmp_path):
