@@ -106,14 +106,13 @@ class HospitalBudget:
             self._ledger.commit(self._data_set, self._run, round_number, self._budget.delta, self._clock())
 
     def close_run(self) -> None:
-        """Note that the run is over, and free what was reserved and not used."""
-        self._ledger.close_run(self._data_set, self._run, self._budget.delta, self._clock())
-        self._logs.note()
+        """Note that the run is over, and free what was reserved and not used: for every state of the data set."""
+        self._close(*self._ledger.account.data_sets)
 
     def withdraw(self) -> None:
         """Free what was reserved, unless some of it was spent: the run does not start."""
         if self._ledger.account.rounds_on(self._data_set, self._run) == 0:
-            self.close_run()
+            self._close(self._data_set)
 
     @property
     def rounds_charged(self) -> int:
@@ -142,6 +141,11 @@ class HospitalBudget:
         # Nobody of a data set that is new at the end of a run has spent anything, at whatever delta.
         delta = self._ledger.account.delta(self._data_set) or self._budget.delta
         return BudgetUse(self._ledger.spending(self._data_set).epsilon(delta), self._budget.epsilon)
+
+    def _close(self, *data_sets: str) -> None:
+        for data_set in data_sets:
+            self._ledger.close_run(data_set, self._run, self._budget.delta, self._clock())
+        self._logs.note()
 
     def _cost(self, rounds: int, releases: int) -> Cost:
         return Cost(self._plan.training_events(rounds), self._plan.metric_events(releases))

@@ -729,6 +729,20 @@ def test_a_hospital_that_has_every_sum_reserves_no_second_run_for_other_records_
     assert charged_rounds(ward, 1) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("at", [(Phase.MASK, 3), (Phase.CONCLUDE, 0)], ids=["before the last sum", "after it"])
+def test_the_end_of_a_run_frees_what_it_held_for_earlier_states_of_the_file_too(open_ward, tmp_path, at):
+    ward = open_ward(choices=PRIVATE_CHOICES, spec=PRIVATE_TASK, policy=ample)
+    ward.stop_before(*at)
+    ward.close()
+    table = tmp_path / "data/h1.csv"
+    table.write_text(CHANGED["a patient more"](table.read_text()))
+    ward = open_ward()
+    ward.coordinator().run()
+    account, run = ward.hospitals[1]._ledger.account, ward.charter.digest.hex()
+    assert [account.spending(name).run(run).state for name in account.data_sets] == ["closed"] * (1 + (at[1] == 3))
+    assert ward.hospitals[1].budget_use.epsilon == pytest.approx(privacy_plan(ward.charter.charter).epsilon_after(3))
+
+
 def test_control_one_that_lacks_a_sum_has_to_be_able_to_pay_for_the_run_on_what_it_trains_on(open_ward, cut_short):
     cut_short(Phase.MASK, 3, CHANGED["a patient more"])
     with pytest.raises(RefusedError) as caught:
