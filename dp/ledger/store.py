@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ from secagg.signed_log import SignedLog, Signer
 # SQLite takes so many values in one statement, and an entry is three.
 _AT_ONCE: Final = 5000
 _FOREIGN: Final = b"secagg foreign data set 1\n"
+_MOST_NAMED: Final = 5
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -257,9 +259,21 @@ def _exceeded(spending: Spending, wanted: RunSpending, budget: Budget) -> Refuse
     total = spending.epsilon_with(wanted, budget.delta)
     return RefusedError(
         "budget-exceeded",
-        f"The data set has spent epsilon {no_less(spent, 3)} of {exact(budget.epsilon)} (delta {budget.delta:g}), "
-        f"{no_more(max(0.0, budget.epsilon - spent), 3)} is left. The run would cost "
+        f"The data set has spent or reserved epsilon {no_less(spent, 3)} of {exact(budget.epsilon)} (delta "
+        f"{budget.delta:g}), {no_more(max(0.0, budget.epsilon - spent), 3)} is left. The run would cost "
         f"{no_less(alone, 3)} and bring it to {no_less(total, 3)}.",
         culprit=f"data set {spending.data_set[:16]}",
-        remedy="Train fewer rounds or with more noise; only this site's policy can raise its budget.",
+        remedy=f"{_held(spending, wanted)}Train fewer rounds or with more noise; only this site's policy can raise its "
+        "budget.",
     )
+
+
+def _held(spending: Spending, wanted: RunSpending) -> str:
+    """Which other runs hold what an officer could free; nothing where none does."""
+    others = [run for run in spending.runs if run.key != wanted.key]
+    runs = (run for run in (*others, *chain.from_iterable(spending.shared)) if run.holds and not run.imported)
+    names = sorted({run.run[:16] for run in runs})
+    if not names:
+        return ""
+    told = ", ".join(names[:_MOST_NAMED])
+    return f"If a run under charter {told} never ends, free what it holds beyond its charges: `secagg budget release`. "

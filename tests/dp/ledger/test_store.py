@@ -304,12 +304,24 @@ def test_a_run_over_budget_is_refused_with_the_numbers_and_nothing_is_written(le
     found = error_of(ledger.reserve, DATA, OTHER_RUN, rounds(most), BUDGET, NOW)
     assert isinstance(found, RefusedError)
     assert (found.reason, found.exit_code) == ("budget-exceeded", 3)
-    assert f"has spent epsilon {no_less(cost(3), 3)} of 3 (delta 1e-05)" in found.message
+    assert f"has spent or reserved epsilon {no_less(cost(3), 3)} of 3 (delta 1e-05)" in found.message
     assert f"{no_more(3 - cost(3), 3)} is left" in found.message
     assert f"would cost {no_less(cost(most), 3)} and bring it to {no_less(cost(most + 3), 3)}" in found.message
     assert DATA[:16] in found.culprit
     assert "fewer rounds" in found.remedy
     assert len(ledger.entries) == 1
+
+
+def test_who_is_refused_is_told_which_other_runs_hold_what_could_be_freed(ledger):
+    ledger.reserve(DATA, RUN, rounds(affordable()), BUDGET, NOW)
+    held = error_of(ledger.reserve, DATA, OTHER_RUN, rounds(affordable()), BUDGET, NOW).remedy
+    assert RUN[:16] in held
+    assert "secagg budget release" in held
+    # What the run that is refused holds itself is for no officer to free.
+    assert "release" not in error_of(ledger.reserve, DATA, RUN, rounds(50), BUDGET, NOW).remedy
+    for number in range(1, affordable() + 1):
+        ledger.charge(DATA, RUN, number, ROUND, BUDGET, NOW)
+    assert "release" not in error_of(ledger.reserve, DATA, OTHER_RUN, rounds(affordable()), BUDGET, NOW).remedy
 
 
 def test_a_budget_can_be_spent_to_the_last_round_and_not_one_further(ledger):
