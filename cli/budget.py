@@ -191,10 +191,16 @@ def import_(
         known = None if data_set is None else _one_of(ledger.account.data_sets, data_set, "data set")
         added = ledger.take_over(exported, known)
         still_open = sorted({run.run for run in ledger.open_in(exported)})
+    left_out = exported.length - len(exported.entries)
     if as_json:
-        print_json({"added": added, "open_in_both": still_open})
+        print_json({"added": added, "left_out": left_out, "open_in_both": still_open})
         return
     click.echo(f"{added} entries were added." if added else "Nothing was added: all of it is known here.")
+    if left_out:
+        click.echo(
+            f"The file holds one charter's entries only, and leaves out {left_out} of that ledger's {exported.length}. "
+            "What was spent under other charters does not count here: import an export of the whole ledger."
+        )
     for run in still_open:
         click.echo(
             f"The run of charter {run[:16]} is open in both ledgers. If the other copy may still go on with it, do not "

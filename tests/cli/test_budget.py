@@ -416,8 +416,8 @@ def test_what_another_ledger_of_the_site_recorded_counts_here_and_once(secagg, f
     into = ("budget", "import", home, "other.json")
     secagg(*into).failed(TAMPERING, "export-altered", "other.json")
     options = ("--public-key", public_key(secagg, other), "--data-set", before["data_set"][:10])
-    assert secagg(*into, *options, "--json").json == {"added": 1, "open_in_both": []}
-    assert secagg(*into, *options, "--json").json == {"added": 0, "open_in_both": []}
+    assert secagg(*into, *options, "--json").json == {"added": 1, "left_out": 0, "open_in_both": []}
+    assert secagg(*into, *options, "--json").json == {"added": 0, "left_out": 0, "open_in_both": []}
     (after,) = secagg("budget", "show", home, "--json").json
     assert after["epsilon"] > before["epsilon"]
     assert [run["imported"] for run in after["runs"]] == [False, True]
@@ -426,6 +426,22 @@ def test_what_another_ledger_of_the_site_recorded_counts_here_and_once(secagg, f
     for nothing in ("zz", ""):
         secagg(*into, *options[:2], "--data-set", nothing).failed(UNUSABLE, "no-such-data-set", nothing)
     assert secagg("budget", "verify", home).code == 0
+
+
+def test_an_import_of_one_charters_entries_says_that_what_others_spent_does_not_count(secagg, finished, home, here):
+    other = finished / "hospitals/h2"
+    (run,) = secagg("budget", "show", other, "--json").json[0]["runs"]
+    with Ledger(other / "ledger.sqlite", Identity.load(other / "identity.pem")) as ledger:
+        ledger.note_unprotected(ledger.account.data_sets[0], "f" * 64, 1, 1e-5, "")
+    secagg("budget", "export", other, "--out", "part.json", "--charter", run["charter"])
+    secagg("budget", "export", other, "--out", "whole.json")
+    into = ("budget", "import", home)
+    key = ("--public-key", public_key(secagg, other))
+    shown = secagg(*into, "part.json", *key).shown
+    assert "leaves out 1 of that ledger's" in shown
+    assert "does not count here: import an export of the whole ledger" in shown
+    assert secagg(*into, "part.json", *key, "--json").json == {"added": 0, "left_out": 1, "open_in_both": []}
+    assert "leaves out" not in secagg(*into, "whole.json", *key).shown
 
 
 def test_spending_of_nobody_knows_whom_counts_with_every_data_set(secagg, finished, home, here):
@@ -505,10 +521,10 @@ def test_an_import_says_which_runs_a_copy_may_go_on_with_and_a_release_that_none
     shown = secagg("budget", "import", home, "copied.json").shown
     assert f"The run of charter {'f' * 16} is open in both ledgers." in shown
     assert "do not release it here" in shown
-    assert secagg("budget", "import", home, "copied.json", "--json").json == {"added": 0, "open_in_both": ["f" * 64]}
+    assert secagg("budget", "import", home, "copied.json", "--json").json["open_in_both"] == ["f" * 64]
     shown = secagg("budget", "release", home, "--charter", "ffff").shown
     assert "If a copy of this folder may still go on with the run, import what it has recorded" in shown
-    assert secagg("budget", "import", home, "copied.json", "--json").json == {"added": 0, "open_in_both": []}
+    assert secagg("budget", "import", home, "copied.json", "--json").json["open_in_both"] == []
 
 
 def test_nothing_is_given_up_or_imported_while_the_hospital_runs(secagg, home, here):
