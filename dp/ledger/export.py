@@ -104,13 +104,15 @@ def read_export(path: Path, public_key: bytes) -> LedgerExport:
             remedy="Make one with `secagg budget export`.",
         ) from error
     export = document.ledger
+    if export.public_key != public_key:
+        raise _altered(path, "it names another key than the given one")
     signed = ((LEDGER.chain_hash(item.entry.body()), item.signature) for item in export.entries)
     if not (
         is_valid_signature(public_key, document.signature, _signed_bytes(export))
         and LEDGER.first_unsigned(signed, public_key) is None
     ):
         raise _altered(path, "a signature in it is not that of the given key over what it says")
-    why = _misfit(export, public_key)
+    why = _misfit(export)
     if why:
         raise _altered(path, why)
     return export
@@ -160,11 +162,9 @@ def run_of(entry: Entry) -> DataSetRun:
     return DataSetRun(entry.data_set, entry.run)
 
 
-def _misfit(export: LedgerExport, public_key: bytes) -> str | None:
+def _misfit(export: LedgerExport) -> str | None:
     """Why the entries are not what the document says that they are; None if they are."""
     entries = [item.entry for item in export.entries]
-    if export.public_key != public_key:
-        return "it names another key than the given one"
     if export.charter is not None and any(entry.run != export.charter for entry in entries):
         return "it holds entries of another charter than its own"
     if export.is_part:

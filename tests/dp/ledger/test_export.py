@@ -252,7 +252,9 @@ def test_a_charters_document_that_is_the_whole_ledger_is_chained_to_its_head(her
 
 
 def test_another_sites_document_is_not_this_ones(here):
-    assert refusal(written(here), FORMER).reason == "export-altered"
+    found = refusal(written(here), FORMER)
+    assert found.reason == "export-altered"
+    assert "another key than the given one" in found.message
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"ledger": 1, "signature": ""}', b"[" * 5000])
