@@ -10,6 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Final, Self
 
@@ -37,7 +39,7 @@ class PatientList:
         """In whatever order they come."""
         return cls(tuple(sorted(tuple(sorted(digests)) for digests in patients)))
 
-    @property
+    @cached_property
     def data_set(self) -> str:
         """What the ledger calls the data set: SHA-256 of the file, hexadecimal."""
         return hashlib.sha256(self.encode()).hexdigest()
@@ -55,16 +57,15 @@ class PatientList:
             ValueError: if it is something else.
         """
         patients, place = [], len(_START)
+        if not data.startswith(_START):
+            raise ValueError("not a list of patients")
         while place < len(data):
             start = place + _COUNT_SIZE
             place = start + DIGEST_SIZE * int.from_bytes(data[place:start], "big")
-            if place > len(data):
+            if not start < place <= len(data):
                 raise ValueError("not a list of patients")
             patients.append(tuple(data[at : at + DIGEST_SIZE] for at in range(start, place, DIGEST_SIZE)))
-        found = cls(tuple(patients))
-        if found.encode() != data or () in found.patients:
-            raise ValueError("not a list of patients")
-        return found
+        return cls(tuple(patients))
 
 
 def keep_patients(folder: Path, patients: PatientList) -> None:
@@ -127,27 +128,39 @@ def groups_of(lists: Mapping[str, PatientList]) -> Mapping[str, Mapping[Group, i
 
     Two entries that share a digest are one patient, and so are two that share one with a third.
     """
-    first: dict[bytes, bytes] = {}
+    # Entries by number, over all lists: a forest in which all of one patient have one root.
+    above: list[int] = []
+    first: dict[bytes, int] = {}
 
-    def leader(digest: bytes) -> bytes:
-        while first[digest] != digest:
-            first[digest] = digest = first[first[digest]]
-        return digest
+    def root(entry: int) -> int:
+        while above[entry] != entry:
+            above[entry] = entry = above[above[entry]]
+        return entry
 
     for patients in lists.values():
-        for digests in patients.patients:
+        for entry, digests in enumerate(patients.patients, len(above)):
+            above.append(entry)
             for digest in digests:
-                first.setdefault(digest, digest)
-                first[leader(digest)] = leader(digests[0])
-    members: dict[bytes, set[str]] = {}
-    for data_set, patients in lists.items():
-        for digests in patients.patients:
-            members.setdefault(leader(digests[0]), set()).add(data_set)
-    groups = {one: frozenset(data_sets) for one, data_sets in members.items()}
+                other = first.setdefault(digest, entry)
+                if other != entry:
+                    above[root(entry)] = root(other)
+    roots = [root(entry) for entry in range(len(above))]
+    ends = accumulate((len(patients.patients) for patients in lists.values()), initial=0)
+    own = {data_set: roots[start:end] for data_set, (start, end) in zip(lists, pairwise(ends), strict=True)}
+    # A bit for each list: among a million patients there are few groups.
+    found_in = [0] * len(above)
+    for place, found in enumerate(own.values()):
+        for one in found:
+            found_in[one] |= 1 << place
+    counts = {data_set: Counter(found_in[one] for one in found) for data_set, found in own.items()}
     return {
-        data_set: Counter(groups[leader(digests[0])] for digests in patients.patients)
-        for data_set, patients in lists.items()
+        data_set: {_named(bits, lists): count for bits, count in counted.items()}
+        for data_set, counted in counts.items()
     }
+
+
+def _named(bits: int, lists: Iterable[str]) -> Group:
+    return frozenset(data_set for place, data_set in enumerate(lists) if bits >> place & 1)
 
 
 def _file(folder: Path, data_set: str) -> Path:
