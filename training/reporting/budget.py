@@ -18,6 +18,8 @@ from training.reporting.evidence import SiteEvidence, account_of
 _MOST_POINTS: Final = 48
 # From here on no figure means anything, and sums of such would leave floating point.
 _LIMITLESS: Final = 1e100
+_OfRuns = dict[tuple[str, RunKey], list[Entry]]
+"""A ledger's entries by data set and run, in order."""
 
 
 class RunFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,8 +55,8 @@ class AnotherRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One more run of the same length and noise.
 
     Attributes:
-        alone: its epsilon by itself.
-        total: what all together would come to.
+        alone: its epsilon by itself, at its charter's delta.
+        total: what all together would come to, at the same.
         allowed: whether the budget has room for it; None where the budget is not shown.
     """
 
@@ -101,7 +103,11 @@ def data_sets_of(evidence: SiteEvidence) -> tuple[DataSetFacts, ...]:
     if evidence.ledger is None:
         return ()
     account, entries, limitless = account_of(evidence), evidence.ledger.entries, without_limit(evidence)
-    return tuple(_data_set(name, account, entries, evidence) for name in account.data_sets if name not in limitless)
+    of_runs: _OfRuns = {}
+    for entry in entries:
+        of_runs.setdefault((entry.data_set, RunKey.of(entry)), []).append(entry)
+    names = (name for name in account.data_sets if name not in limitless)
+    return tuple(_data_set(name, account, entries, of_runs, evidence) for name in names)
 
 
 def without_limit(evidence: SiteEvidence) -> tuple[str, ...]:
@@ -123,7 +129,9 @@ def _spent(name: str, account: Account) -> float:
     return account.spending(name).epsilon(account.delta(name))
 
 
-def _data_set(name: str, account: Account, entries: Sequence[Entry], evidence: SiteEvidence) -> DataSetFacts:
+def _data_set(
+    name: str, account: Account, entries: Sequence[Entry], of_runs: _OfRuns, evidence: SiteEvidence
+) -> DataSetFacts:
     spending, delta, limit = account.spending(name), account.delta(name), evidence.limit
     spent = _spent(name, account)
     share = spent / limit if limit else None
@@ -137,12 +145,14 @@ def _data_set(name: str, account: Account, entries: Sequence[Entry], evidence: S
         left=None if limit is None else max(0.0, limit - spent),
         share=share,
         alert=_alert(spent, limit),
-        runs=tuple(_run(run, delta, [entry for entry in entries if _is_of(entry, name, run)]) for run in spending.runs),
+        runs=tuple(_run(run, delta, of_runs[name, run.key]) for run in spending.runs),
         overlaps=tuple(
             Overlap(other, patients if whole else None) for other, patients in account.overlaps(name).items()
         ),
         course=_course(name, account, entries, delta),
-        another=_another(spending, evidence.charter, delta, limit),
+        another=_another(
+            spending, evidence.charter, _asked_at(of_runs.get((name, RunKey(evidence.charter)), ()), delta), limit
+        ),
     )
 
 
@@ -150,13 +160,14 @@ def _alert(spent: float, limit: float | None) -> float | None:
     return BudgetUse(spent, limit).alert / 100 or None if limit else None
 
 
-def _is_of(entry: Entry, data_set: str, run: RunSpending) -> bool:
-    return (entry.data_set, RunKey.of(entry)) == (data_set, run.key)
-
-
 def _run(run: RunSpending, delta: float, entries: Sequence[Entry]) -> RunFacts:
     first, last = entries[0].time, entries[-1].time
     return RunFacts(run.run, run.rounds, run.state, run.epsilon(delta), first, last, run.imported)
+
+
+def _asked_at(entries: Sequence[Entry], delta: float) -> float:
+    """The delta at which the ledger would refuse one more run: that of the first, which may be below ``delta``."""
+    return max((entry.delta for entry in entries if entry.kind is Kind.RESERVE), default=delta)
 
 
 def _another(spending: Spending, charter: str, delta: float, limit: float | None) -> AnotherRun | None:

@@ -62,11 +62,21 @@ def _unusual(whose: str, run: RunFacts) -> Iterator[Notice]:
             "No epsilon covers that: whoever has the model must be trusted with what it reveals.",
         )
     if run.state == "open":
-        yield Notice(
+        yield _open(whose, run)
+
+
+def _open(whose: str, run: RunFacts) -> Notice:
+    if run.imported:
+        return Notice(
             "run-open",
-            f"{whose} still holds what the charter {run.charter[:16]} has reserved: that run has not ended.",
-            "Go on with it, or give it up with `secagg budget release`.",
+            f"{whose} holds what another ledger had reserved for the charter {run.charter[:16]} when it was exported.",
+            "It counts for good, and nothing here frees it: what was charged there since is not known.",
         )
+    return Notice(
+        "run-open",
+        f"{whose} still holds what the charter {run.charter[:16]} has reserved: that run has not ended.",
+        "Go on with it, or give it up with `secagg budget release`.",
+    )
 
 
 def _run(report: Report) -> Iterator[Notice]:
