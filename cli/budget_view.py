@@ -41,7 +41,8 @@ class DataSetJson(msgspec.Struct, frozen=True):
 
     Attributes:
         patients: null where there is no list of them: they count as those of every data set.
-        epsilon: of the patient who has spent most, with the runs on other data sets that share patients.
+        epsilon: of the patient who has spent most, with the runs on other data sets that share patients; null in JSON
+            where no finite one covers what the ledger says.
         alert: the highest of 50, 80 and 100 per cent of the budget that is reached; 0 below.
         runs: those on this data set itself.
         unprotected: some of its patients were also trained on without differential privacy, on it or on another data

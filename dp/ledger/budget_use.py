@@ -5,7 +5,8 @@ Knows two numbers. What counts as spent is the ledger's business: what a run has
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Decimal
+import math
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Final
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 from dp.stated import exact, no_less
 
 ALERTS: Final = (50, 80, 100)
+# A float has 309 digits before the point at most, and per cent of a small budget more.
+_CONTEXT: Final = Context(prec=800)
 
 
 class BudgetUse(msgspec.Struct, frozen=True):
@@ -28,10 +31,12 @@ class BudgetUse(msgspec.Struct, frozen=True):
 
     @property
     def percent(self) -> float:
-        """Of the budget, to a tenth, rounded up."""
+        """Of the budget, to a tenth, rounded up; infinite where no epsilon covers what a ledger says."""
+        if not math.isfinite(self.epsilon):
+            return math.inf
         # As decimals: 0.07 of 1 is 7 per cent, and in floating point a little more.
         exactly = 100 * Decimal(repr(self.epsilon)) / Decimal(repr(self.budget))
-        return float(exactly.quantize(Decimal("0.1"), ROUND_CEILING))
+        return float(exactly.quantize(Decimal("0.1"), ROUND_CEILING, _CONTEXT))
 
     @property
     def alert(self) -> int:
@@ -39,7 +44,7 @@ class BudgetUse(msgspec.Struct, frozen=True):
 
         To the nearest whole per cent: noise is chosen so that a run stays a little below what it may cost.
         """
-        reached = round(100 * self.epsilon / self.budget)
+        reached = round(min(100 * self.epsilon / self.budget, ALERTS[-1]))
         return max((level for level in ALERTS if reached >= level), default=0)
 
     @property

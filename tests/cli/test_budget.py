@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from dp.events import GaussianEvent
-from dp.ledger import Budget, Cost, Ledger, PatientList
+from dp.ledger import Budget, Cost, Kind, Ledger, PatientList
 from dp.ledger.entries import LEDGER
 from dp.stated import no_less
 from secagg.identity import Identity
@@ -92,6 +92,19 @@ def test_a_policy_that_allows_more_leaves_more(secagg, home):
     policy.write_text(policy.read_text().replace("maximum_epsilon = 8.0", "maximum_epsilon = 10.0"))
     (spent,) = secagg("budget", "show", home, "--json").json
     assert (spent["budget"], spent["left"]) == (10, pytest.approx(10 - spent["epsilon"]))
+
+
+def test_what_a_ledger_says_was_spent_without_noise_is_shown_as_what_no_budget_covers(secagg, home):
+    """No hospital that runs this software writes such an entry."""
+    with Ledger(home / "ledger.sqlite", Identity.load(home / "identity.pem")) as ledger:
+        (data_set,) = ledger.account.data_sets
+        ledger._append(Kind.CHARGE, data_set, "f" * 64, 1, Cost((GaussianEvent(0.0, 1.0, 1),)), 1e-5, "")
+    for command in ("budget", "show"), ("policy", "check"):
+        shown = secagg(*command, home)
+        assert shown.code == 0
+        assert "epsilon inf of 8" in shown.shown
+    (told,) = secagg("budget", "show", home, "--json").json
+    assert (told["epsilon"], told["left"], told["alert"]) == (None, 0, 100)
 
 
 @pytest.mark.parametrize(("times", "alert"), [(1.0, 100), (1.2, 80), (1.9, 50), (2.2, 0)])

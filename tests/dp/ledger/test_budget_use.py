@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from dp.ledger import BudgetUse
@@ -27,6 +29,13 @@ def test_an_alert_is_the_highest_level_that_is_reached_in_whole_per_cent(epsilon
 )
 def test_no_less_is_told_than_is_spent(epsilon, budget, told):
     assert BudgetUse(epsilon, budget).told().startswith(f"{told} of the privacy budget")
+
+
+@pytest.mark.parametrize(("epsilon", "percent"), [(math.inf, math.inf), (1e308, math.inf), (1e300, 1.25e301)])
+def test_what_no_budget_covers_is_told_too(epsilon, percent):
+    use = BudgetUse(epsilon, 8.0)
+    assert (use.percent, use.alert, use.left) == (pytest.approx(percent), 100, 0)
+    assert use.told().endswith("of 8; no further run fits")
 
 
 def test_what_is_left_is_never_less_than_nothing():
