@@ -142,6 +142,23 @@ def test_without_sampling_all_bounds_stand_just_above_the_closed_form(noise, ste
     assert exact <= bound.rdp <= 1.25 * exact
 
 
+@pytest.mark.parametrize(
+    ("noise", "steps", "delta"),
+    [
+        pytest.param(745.4, 50_000, 1e-11, id="PRV would be 0.1 % too small"),
+        pytest.param(100.0, 10_000, 1e-12, id="PLD would be 0.4 % too small"),
+        pytest.param(300.0, 100_000, 1e-10, id="PRV would be 0.1 % too small, and is given"),
+        pytest.param(100.0, 10_000, 1e-11, id="both are given"),
+    ],
+)
+def test_where_floating_point_loses_a_part_of_a_small_delta_no_bound_is_below_the_closed_form(noise, steps, delta):
+    exact = exact_gaussian(noise, steps, delta)
+    bound = epsilon((GaussianEvent(noise, 1.0, steps),), delta)
+    assert exact <= bound.tightest <= 1.1 * exact
+    lost = 2**-51 * steps > delta / 2
+    assert (bound.prv is None, bound.pld is None) == (lost, lost)
+
+
 def test_the_closed_form_itself_is_that_of_the_textbook_figure():
     # A sensitivity-1 Gaussian of deviation 1 is 1-GDP: delta(1) = Phi(-0.5) - e Phi(-1.5) = 0.12693673750664.
     assert exact_gaussian(1.0, 1, 0.12693673750664) == pytest.approx(1.0, abs=1e-9)
