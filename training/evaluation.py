@@ -23,6 +23,9 @@ from training.score_check import require_columns, require_probabilities
 from training.task import Task, TaskSpec
 
 _ODDS_SCALE = 2.0
+# Rows that are scored at a time, and never fewer: in the last bits a row's score depends on how many are beside it, and
+# one patient more would move others that lie on the edge between two counts.
+_ROWS = 32
 # Standard deviations of its noise that a total must exceed before anything is divided by it.
 _CLEAR = 3
 
@@ -134,18 +137,19 @@ def _row_scores(task: Task, model: nn.Module, records: Records, device: torch.de
     was_training = model.training
     model.to(device)
     model.eval()
-    most = rows_at_once(0, row_size(model, torch.from_numpy(records.features[:1]).to(device)))
+    most = min(_ROWS, rows_at_once(0, row_size(model, torch.from_numpy(records.features[:1]).to(device))))
     pieces = []
     # Not inference mode: what a model's code keeps of a batch could take no part in training.
     with torch.no_grad():
         for start in range(0, len(records), most):
-            # A copy: a model may change what it is given.
-            batch = torch.tensor(records.features[start : start + most], device=device)
+            # The last are filled up with the first. A copy: a model may change what it is given.
+            rows = np.arange(start, start + most) % len(records)
+            batch = torch.tensor(records.features[rows], device=device)
             scores = task.scores(model(batch))
-            require_columns(task.spec, scores, len(batch))
+            require_columns(task.spec, scores, most)
             pieces.append(scores.detach().float().cpu().numpy().astype(np.float64))
     model.train(was_training)
-    return np.concatenate(pieces)
+    return np.concatenate(pieces)[: len(records)]
 
 
 def _bins_of(scores: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.int64]:

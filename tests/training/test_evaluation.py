@@ -182,6 +182,30 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     assert caught.value.reason == "nan-scores"
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "auc"])
+def test_a_patient_more_moves_nobody_else_from_one_count_to_another_by_how_numbers_round(metric: str) -> None:
+    """Each bias puts one patient onto the edge between two counts, where the last bit decides."""
+    torch.manual_seed(3)
+    task, model = TabularTask(spec_of(metric)), nn.Linear(30, 1)
+    nn.init.normal_(model.weight, std=30)
+    features = torch.randn(70, 30)
+    names = tuple(f"f{number}" for number in range(30))
+
+    def counts(first: int, last: int) -> np.ndarray:
+        rows = features[first:last].numpy()
+        records = Records(rows, np.ones(len(rows), np.int64), np.arange(len(rows)), names, "a.csv")
+        return count_cells(task, model, records, CPU)
+
+    for patient in range(1, 70):
+        nn.init.zeros_(model.bias)
+        nn.init.constant_(model.bias, -float(model(features).detach()[patient]))
+        for patients in (2, 7, 70):
+            # Those of whom the patient is one.
+            first = max(0, patient - patients + 1)
+            apart = counts(first, first + patients) - counts(first + 1, first + patients)
+            assert np.abs(apart).sum() == 1
+
+
 def test_large_images_are_scored_a_few_at_a_time_and_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = TaskSpec("image-classification", ModelSpec(name="cnn"), DataSpec(image_size=32), EvaluationSpec())
     task = build_task(spec)
@@ -190,7 +214,7 @@ def test_large_images_are_scored_a_few_at_a_time_and_as_all_at_once(monkeypatch:
     features = np.random.default_rng(1).normal(size=(20, 1, 32, 32)).astype(np.float32)
     records = Records(features, np.arange(20) % 2, np.arange(20), (), "images")
     at_once = count_cells(task, model, records, CPU).tolist()
-    assert batches == [1, 20]
+    assert batches == [1, 32]
     monkeypatch.setattr("dp.patients._MOST_NUMBERS", 1 << 20)
     assert count_cells(task, model, records, CPU).tolist() == at_once
     assert max(batches[2:]) == 5
