@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-# Its exponential is still a float, and delta over that not yet zero.
+# Its exponential is still a float.
 _LARGEST: Final = 600.0
 _HALVINGS: Final = 40
 
@@ -20,12 +20,16 @@ _HALVINGS: Final = 40
 def epsilon_of_exchange(epsilon_at: Callable[[float], float], delta: float) -> float:
     """An epsilon that an exchange costs no more than, at ``delta``; infinity if it would be above 1,200.
 
+    Of a delta below 1e-62 also if it would be less.
+
     Args:
         epsilon_at: what the presence of one patient costs, for a delta.
     """
 
     def holds(epsilon: float) -> bool:
-        return epsilon_at(delta / (1 + math.exp(epsilon))) <= epsilon
+        part = delta / (1 + math.exp(epsilon))
+        # Of so small a delta no float is left, for which nothing holds.
+        return part > 0 and epsilon_at(part) <= epsilon
 
     if holds(0.0):
         return 0.0

@@ -50,6 +50,11 @@ def test_two_who_pull_apart_where_they_are_drawn_are_told_apart_no_better_than_i
     assert delta_of_one_step(exchanged, noise_multiplier, sampling_rate) <= DELTA
 
 
+def test_where_no_float_is_left_of_a_part_of_delta_no_finite_epsilon_is_told():
+    assert epsilon_of_exchange(presence(GaussianEvent(0.05, 1.0, 1)), 1e-100) == math.inf
+    assert epsilon_of_exchange(presence(GaussianEvent(0.1, 1.0, 1)), 1e-100) < 1200
+
+
 def test_control_the_epsilon_of_one_patients_presence_does_not_hold_for_an_exchange():
     alone = presence(GaussianEvent(6.6779, 1.0, 20))(DELTA)
     assert delta_without_sampling(alone, 6.6779, 20) > 100 * DELTA
