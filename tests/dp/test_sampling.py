@@ -51,3 +51,15 @@ def test_a_batch_may_be_empty():
 def test_rate_one_takes_everybody(population):
     sample = poisson_sample(secure_generator(KEY), population, 1.0)
     assert np.array_equal(sample, np.arange(population))
+
+
+class LeastFloats:
+    """Draws the number k 2^-53 as often as any other, here the first ones: 0, 1, 2, ..."""
+
+    def random(self, size):
+        return np.arange(size) * 2.0**-53
+
+
+@pytest.mark.parametrize(("rate", "drawn"), [(1e-300, 0), (0.9 * 2.0**-53, 0), (2.0**-53, 1), (2.5 * 2.0**-53, 2)])
+def test_nobody_is_drawn_more_often_than_the_rate_says_however_small_it_is(rate, drawn):
+    assert len(poisson_sample(LeastFloats(), 10, rate)) == drawn
