@@ -23,6 +23,8 @@ def compute_gradients(
 ) -> npt.NDArray[np.int64]:
     """Set ``grad_sample`` of every trainable parameter, for ``rows``; at most ``largest`` rows' gradients are held.
 
+    They are float32, or wider, whatever the model computes in.
+
     Args:
         rows: a part of a sample, as `dp.patients.parts` makes it: where it has more than ``largest`` rows, they are one
             patient's.
@@ -41,6 +43,7 @@ def compute_gradients(
     if len(rows) <= largest or (patients != patients[0]).any():
         module.backward(mean_loss(rows))
         require_each_row(module, len(rows))
+        _widen(module)
         return patients
     # The mean of a patient's gradients is the gradient of the mean loss: no row's own is needed.
     with without_samples(module):
@@ -50,4 +53,13 @@ def compute_gradients(
     for parameter in module.parameters():
         if parameter.requires_grad:
             parameter.grad_sample, parameter.grad = parameter.grad[None], None
+    _widen(module)
     return patients[:1]
+
+
+def _widen(module: PerSampleModule) -> None:
+    """Gradients in float32. In half precision neither their lengths nor steps of a grid could be told."""
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            found = parameter.grad_sample
+            parameter.grad_sample = found.to(torch.promote_types(found.dtype, torch.float32))

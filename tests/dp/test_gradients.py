@@ -217,6 +217,35 @@ def test_control_where_rows_see_each_other_in_training_a_patient_moves_the_sum_b
     assert moved_by_the_first(CentredInTraining()) > 5
 
 
+class InHalfPrecision(nn.Module):
+    def __init__(self, precision):
+        super().__init__()
+        self.net, self.precision = model(), precision
+
+    def forward(self, rows):
+        with torch.autocast("cpu", dtype=self.precision):
+            return self.net(rows).float()
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_layers_in_half_precision_have_gradients_like_others(precision):
+    data, everybody = records(), np.arange(PATIENTS)
+    whole, half = summed(data, everybody), summed(data, everybody, module=InHalfPrecision(precision))
+    assert np.linalg.norm(whole - half) < 0.02 * np.linalg.norm(whole)
+
+
+def moved_of_others(module):
+    """By how many clip norms one patient more moves what all others together weigh: batches of another length round."""
+    data, everybody = records(), np.arange(PATIENTS)
+    whole, others, alone = (summed(data, some, 0.01, module=module) for some in (everybody, everybody[1:], [0]))
+    return np.linalg.norm(whole - others - alone) / shares_for(module, 0.01).steps_per_clip
+
+
+def test_limit_layers_in_half_precision_let_a_patient_move_what_others_weigh_by_hundredths():
+    assert moved_of_others(model()) < 2e-3
+    assert 4e-3 < moved_of_others(InHalfPrecision(torch.bfloat16)) < 0.1
+
+
 def test_the_model_keeps_nothing_of_the_patients_afterwards():
     module = model()
     summed(records(), [1, 2], module=module)

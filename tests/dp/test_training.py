@@ -141,6 +141,24 @@ def test_one_patient_moves_the_sum_by_at_most_the_clip_norm_however_many_rows_th
     assert max(influence(unclipped, patient) for patient in range(loud.count)) > 1.5 * used.clip_norm
 
 
+class InHalfPrecision(nn.Module):
+    def __init__(self, precision) -> None:
+        super().__init__()
+        self.net, self.precision = perceptron(), precision
+
+    def forward(self, rows):
+        with torch.autocast("cpu", dtype=self.precision):
+            return self.net(rows).float()
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_a_patient_weighs_no_more_than_the_clip_norm_also_where_layers_are_in_half_precision(precision):
+    loud = table(18, 1, scale=50.0)
+    used = plan(noise_multiplier=ALMOST_NONE, sampling_rate=1.0, steps_per_round=1)
+    weights = [step(only(loud, loud.patients == one), used, InHalfPrecision(precision)).norm() for one in range(18)]
+    assert 0.9 * used.clip_norm < max(weights) <= used.clip_norm * (1 + 1e-4)
+
+
 def test_rows_clipped_by_themselves_would_let_a_patient_with_many_rows_weigh_more(monkeypatch):
     loud = table(18, 6, scale=50.0)
     used = plan(noise_multiplier=ALMOST_NONE, sampling_rate=1.0, steps_per_round=1)
