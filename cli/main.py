@@ -6,9 +6,11 @@ Exit codes: 0 done, 1 failed, 2 usage or unusable input, 3 refused by policy or 
 from __future__ import annotations
 
 import errno
+import io
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -62,10 +64,18 @@ for _name, _help in (
 
 
 def main() -> None:
-    """Run the command and exit with its code."""
+    """Run the command and exit with its code. SIGTERM ends it as Ctrl-C does."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        # What is half done is tidied up, and the last line says how to go on.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            # The name of a file need not be text, and a terminal may lack signs that are.
+            stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
+    # While the interpreter ends, another would be told as an error of whatever is taken down just then.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if code == InterruptedRunError.exit_code:
-        # Another Ctrl-C, while the interpreter ends, would be told as an error of whatever is taken down just then.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
 
@@ -80,8 +90,12 @@ def run(arguments: list[str]) -> int:
         return _USAGE
     except BrokenPipeError:
         return _FAILED
-    except Exception as error:
-        return _report(error, arguments)
+    except (Exception, KeyboardInterrupt) as error:
+        told = _named(error, arguments)
+        # Where nobody can be told, the exit code is all that a supervisor has.
+        with suppress(OSError):
+            _tell(told, error, arguments)
+        return told.exit_code
     return outcome if isinstance(outcome, int) else 0
 
 
@@ -91,8 +105,7 @@ class InterruptedRunError(SecaggError):
     exit_code = 130
 
 
-def _report(error: Exception, arguments: list[str]) -> int:
-    told = _named(error, arguments)
+def _tell(told: SecaggError, error: BaseException, arguments: list[str]) -> None:
     if told.reason == "internal" and "--verbose" in arguments:
         traceback.print_exception(error)
     if "--json" in arguments:
@@ -102,15 +115,14 @@ def _report(error: Exception, arguments: list[str]) -> int:
         prefix = "" if isinstance(told, InterruptedRunError) else "Error: "
         # A file's name may hold a line break, and what is in it anything; an error is one line all the same.
         click.echo(printable(" ".join(f"{prefix}{told.diagnostics()}".splitlines())), err=True)
-    return told.exit_code
 
 
-def _named(error: Exception, arguments: list[str]) -> SecaggError:
+def _named(error: BaseException, arguments: list[str]) -> SecaggError:
     """Every failure as one of ours: with a reason, a sentence and a remedy."""
     match error:
         case SecaggError():
             return error
-        case click.exceptions.Abort():
+        case click.exceptions.Abort() | KeyboardInterrupt():
             # click turns an interruption into Abort; what we said about it is the cause's.
             remedy = str(error.__cause__ or "") or "What was finished, if anything, is kept: give the command again."
             return InterruptedRunError("interrupted", "Interrupted.", remedy=remedy)

@@ -13,7 +13,7 @@ import pytest
 
 from cli.lazy import LazyCommand
 from cli.main import cli, run
-from tests.cli.outcome import FAILED, UNUSABLE, copy_of, shut_out_of
+from tests.cli.outcome import FAILED, INTERRUPTED, UNUSABLE, copy_of, shut_out_of
 from tests.support.few_files import room_for
 
 ROOT = Path(__file__).parents[2]
@@ -239,9 +239,11 @@ def test_results_are_json_and_nothing_else(secagg, finished, arguments):
 # As a process
 
 
-def in_a_process(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+def in_a_process(
+    *arguments: object, environment: dict[str, str] = ENVIRONMENT, **options: object
+) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, env=ENVIRONMENT, text=True, check=False, timeout=100, **options)
+    return subprocess.run(command, env=environment, text=True, check=False, timeout=100, **options)
 
 
 def test_the_exit_code_is_that_of_the_process_and_the_error_is_on_standard_error(finished):
@@ -268,6 +270,34 @@ def test_a_full_disk_under_the_output_is_no_defect(finished):
     assert process.returncode == UNUSABLE
     assert process.stderr.startswith("Error: The output could not be written: No space left on device.")
     assert process.stderr.endswith("[unwritable]\n")
+
+
+def test_where_an_error_cannot_be_told_the_exit_code_is_its_own_all_the_same(finished):
+    """A supervisor knows by it what must not be started again."""
+    charter = finished / "charter/charter.toml"
+    charter.write_text(charter.read_text().replace("rounds = 2", "rounds = 3"))
+    with Path("/dev/full").open("w") as full:
+        assert in_a_process("charter", "verify", finished / "charter", stderr=full).returncode == 4
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+def test_what_a_terminal_cannot_show_is_spelt_and_is_no_defect(tmp_path, encoding):
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/p\xff.toml")
+    made = in_a_process("policy", "new", path, environment=environment, capture_output=True)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert f"Written to {tmp_path}/p\\udcff.toml." in made.stdout
+    helped = in_a_process("charter", "new", "--help", environment=environment, capture_output=True)
+    assert (helped.returncode, helped.stderr) == (0, "")
+
+
+def test_ctrl_c_before_there_is_a_command_is_told_as_one(secagg, monkeypatch):
+    def interrupted(_path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.main.require_own_packages", interrupted)
+    outcome = secagg("doctor")
+    assert (outcome.code, outcome.err.startswith("Interrupted. ")) == (INTERRUPTED, True)
 
 
 # Imports that take seconds.

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a run, through the real command line: it says how to go on, and going on works."""
+"""Ctrl-C or SIGTERM in the middle of a run, through the real command line: it says how to go on, and that works."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from secagg.release import verify_release
 from tests.support.hospitals import write_tables
 
@@ -14,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 # Where the tests themselves were started in the background, SIGINT is ignored, and children inherit that.
 HEAR_INTERRUPTS = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 MAIN = "from cli.main import main; main()"
-# Ctrl-C when the first round has been shown.
+# When the first round has been shown.
 INTERRUPTED = """
 from cli.run_view import RunView
 
@@ -23,7 +25,7 @@ show = RunView._round
 
 def interrupted(view, result):
     show(view, result)
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.{number})
 
 
 RunView._round = interrupted
@@ -50,12 +52,15 @@ def simulate(folder, program, *arguments):
     )
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_can(tmp_path):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_says_how_to_go_on_and_can(tmp_path, number):
     tables = write_tables(tmp_path / "data", 3, rows=12)
     (tmp_path / "task.toml").write_text(TASK)
     data = [argument for table in tables for argument in ("--data", str(table))]
     options = ["--rounds", str(ROUNDS), "--local-steps", "1", "--colluding", "0", "--no-compare"]
-    ended = simulate(tmp_path, INTERRUPTED + MAIN, "--task", "task.toml", *data, "--out", "run", *options)
+    ended = simulate(
+        tmp_path, INTERRUPTED.format(number=number) + MAIN, "--task", "task.toml", *data, "--out", "run", *options
+    )
     assert ended.returncode == 130, ended.stderr
     assert "secagg simulate --resume run" in ended.stderr
     assert "Traceback" not in ended.stderr
