@@ -77,10 +77,13 @@ def room_for(out: Path, force: bool) -> Iterator[None]:
         yield
     finally:
         # What became of the new one decides: refused before it began, it left nothing, and the old one comes back.
-        if out.exists():
-            shutil.rmtree(aside)
-        else:
+        if not out.exists():
             aside.rename(out)
+        elif aside.is_symlink():
+            # What it led to is somebody's to keep.
+            aside.unlink()
+        else:
+            shutil.rmtree(aside)
 
 
 def _require_demo(out: Path) -> None:
@@ -141,7 +144,7 @@ def records_beside(out: Path) -> Iterator[None]:
                 )
         yield
     finally:
-        if not out.exists():
+        if not RunFolder(out).settings.exists():
             _remove(written)
 
 

@@ -20,7 +20,8 @@ from training.task import bind_to_file, load_task_file
 
 
 def start(folder: Path, settings: SimulationSettings, as_json: bool) -> SimulationResult:
-    """Lay out a run in ``folder`` and run it. Refused before it began, it leaves no folder behind."""
+    """Lay out a run in ``folder`` and run it. Refused before it began, it leaves nothing behind."""
+    was_there = folder.exists()
     try:
         prepare(folder, settings)
     except KeyboardInterrupt:
@@ -30,8 +31,17 @@ def start(folder: Path, settings: SimulationSettings, as_json: bool) -> Simulati
     except SecaggError:
         # The coordinator writes down every round before it begins: without its folder nobody has trained on anything.
         if not RunFolder(folder).coordinator.exists():
-            shutil.rmtree(folder)
+            _take_back(folder, was_there)
         raise
+
+
+def _take_back(folder: Path, was_there: bool) -> None:
+    """Remove a run that has not begun, and its folder, unless that was there: it may be a mount, or where we are."""
+    for name in RunFolder(folder).entries:
+        entry = folder / name
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+    if not was_there:
+        folder.rmdir()
 
 
 def follow(folder: Path, as_json: bool) -> SimulationResult:
@@ -45,7 +55,7 @@ def follow(folder: Path, as_json: bool) -> SimulationResult:
 
 def require_beside(hospitals_at: Path | None, out: Path) -> None:
     """Hospitals that outlive the run cannot be in its folder, which is new."""
-    if hospitals_at and hospitals_at.absolute().is_relative_to(out.absolute()):
+    if hospitals_at and hospitals_at.resolve().is_relative_to(out.resolve()):
         raise click.UsageError(f"--hospitals-at {hospitals_at} is inside --out, which is new: choose one beside it.")
 
 

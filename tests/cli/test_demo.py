@@ -125,6 +125,23 @@ def test_who_drops_out_after_sending_does_so_only_where_something_is_asked_after
 # What is there
 
 
+def test_forced_a_link_is_replaced_and_what_it_led_to_is_left(laid_out, tmp_path):
+    laid_out()
+    (tmp_path / "demo").rename(tmp_path / "elsewhere")
+    (tmp_path / "demo").symlink_to("elsewhere")
+    kept = contents(tmp_path / "elsewhere")
+    laid_out("--force")
+    assert not (tmp_path / "demo").is_symlink()
+    assert contents(tmp_path / "elsewhere") == kept
+    assert {path.name for path in tmp_path.iterdir()} == {"demo", "demo-data", "elsewhere"}
+
+
+def test_a_demo_that_cannot_be_leaves_an_empty_folder_empty_and_no_records_beside_it(secagg, tmp_path):
+    (tmp_path / "demo").mkdir()
+    with nothing_written(tmp_path):
+        secagg("demo", "--out", tmp_path / "demo", "--epsilon", "0.0001").failed(UNUSABLE, "unreachable-epsilon")
+
+
 def test_an_earlier_demo_is_not_replaced_unasked(secagg, demo):
     with nothing_written(demo.parent):
         outcome = secagg("demo", "--out", demo)

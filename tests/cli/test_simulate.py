@@ -786,6 +786,19 @@ def test_a_folder_that_is_not_empty_is_left_as_it_is(simulate, here):
         simulate().failed(UNUSABLE, "folder-not-empty", "run exists and is not empty. Choose another folder. [")
 
 
+def test_hospitals_beside_the_working_directory_are_not_taken_to_be_inside_it(simulate, here, monkeypatch):
+    (here / "run").mkdir()
+    monkeypatch.chdir(here / "run")
+    options = ("--task", "../task.toml", "--data", "../data", "--out", ".", "--hospitals-at", "../hospitals")
+    assert simulate(*options, data=()).code == 0
+    assert (here / "hospitals/h1/identity.pem").exists()
+
+
+def test_control_hospitals_inside_the_runs_folder_are_however_it_is_spelt(simulate, here):
+    with nothing_written(here):
+        simulate("--hospitals-at", "data/../run/hospitals").failed(UNUSABLE, "usage", "is inside --out")
+
+
 def test_a_folder_that_holds_a_run_is_left_as_it_is_and_the_command_that_continues_it_is_told(secagg, finished, here):
     with nothing_written(finished):
         outcome = secagg("simulate", "--task", "task.toml", "--data", "data", "--out", finished)
@@ -996,6 +1009,16 @@ def test_a_budget_that_is_spent_refuses_and_says_what_is_left(secagg, spent, her
     assert not (here / "second").exists()
     assert not list(here.glob(".*"))
     assert [entries(home) for home in homes] == before
+
+
+def test_a_run_that_is_refused_leaves_a_folder_that_was_there_as_it_was_and_says_why(secagg, spent, here, monkeypatch):
+    (here / "second").mkdir()
+    monkeypatch.chdir(here / "second")
+    options = ("--task", here / "task.toml", "--data", here / "data", "--hospitals-at", spent / "hospitals")
+    outcome = secagg("simulate", *options, "--out", ".", *SHORT, *LOCAL_DP)
+    outcome.failed(REFUSED, "budget-exceeded", "h1 refuses: ", "Train fewer rounds")
+    assert (here / "second").is_dir()
+    assert not list((here / "second").iterdir())
 
 
 def test_what_others_had_reserved_for_a_refused_run_is_free_again(secagg, spent, here):
