@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
+import struct
 import threading
+import time
 from importlib.resources import files
 
 import msgspec
@@ -121,6 +124,20 @@ def test_control_a_server_that_does_not_look_at_the_name_answers(serve):
 def test_what_another_page_asks_for_is_refused(serve, site, code):
     server = serve()
     assert ask(server, f"/{server.token}/state.json", Sec_Fetch_Site=site)[0] == code
+
+
+def test_nothing_is_said_of_a_browser_that_hangs_up(serve, capsys):
+    server = serve()
+    for sent in (b"", b"GET / HTT"):
+        with socket.create_connection((LOOPBACK, server.server_port)) as connection:
+            # Without a farewell, as where the page is closed in the middle.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(sent)
+    # Accepted after those two.
+    assert ask(server)[0] == 200
+    while any("process_request_thread" in thread.name for thread in threading.enumerate()):
+        time.sleep(0.02)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
