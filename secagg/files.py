@@ -173,7 +173,8 @@ def is_locked(path: Path) -> bool:
     """
     file = path.with_name(f"{path.name}.lock")
     try:
-        descriptor = os.open(file, os.O_RDWR)
+        # Not to write: a copy on a read-only mount is asked too.
+        descriptor = os.open(file, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,24 @@ def test_whoever_only_asks_keeps_nobody_from_taking_a_lock(tmp_path):
                 os.close(lock(path))
         finally:
             asking.kill()
+
+
+def test_who_may_only_read_can_ask_whether_a_lock_is_held():
+    with tempfile.TemporaryDirectory() as name:
+        folder, path = Path(name), Path(name) / "state"
+        descriptor = lock(path)
+        folder.chmod(0o755)
+        path.with_name("state.lock").chmod(0o444)
+        was_root = os.geteuid() == 0
+        if was_root:
+            os.seteuid(65534)
+        try:
+            held = is_locked(path)
+            os.close(descriptor)
+            assert (held, is_locked(path)) == (True, False)
+        finally:
+            if was_root:
+                os.seteuid(0)
 
 
 def test_a_lock_that_may_not_be_looked_at_is_not_called_free(tmp_path, monkeypatch):
