@@ -205,12 +205,13 @@ def status(site: Path, as_json: bool) -> None:
       as a health check, for a supervisor:
         secagg hospital status site --json
     """
+    # Asked first: what a process that has ended meanwhile wrote last is then read all the same.
+    running = is_running(site)
     place = HospitalSite(site)
     found = place.status.read()
     if found is None:
         place.require_laid_out()
         raise _never_run(site)
-    running = is_running(site)
     if as_json:
         print_json({"running": running, "status": found})
     else:

@@ -229,6 +229,19 @@ def test_health_is_an_exit_code(secagg, here, state, running, code):
     assert json.loads(outcome.out) == {"running": running, "status": msgspec.to_builtins(status)}
 
 
+def test_a_site_that_ends_while_it_is_asked_is_not_unwell(secagg, here, monkeypatch):
+    status = SiteStatus(state=SiteState.TRAINING, since="now", updated="now", charter=CHARTER)
+    file = StatusFile(Path("site/status.json"))
+    file.write(status)
+
+    def just_ended(_site):
+        file.write(msgspec.structs.replace(status, state=SiteState.RELEASED))
+        return False
+
+    monkeypatch.setattr("cli.hospital.is_running", just_ended)
+    assert "released since now" in secagg("hospital", "status", "site").shown
+
+
 def test_a_site_without_a_name_is_called_by_its_path_as_it_is(secagg, here):
     site = Path("a:cd:[red]b")
     StatusFile(site / "status.json").write(
