@@ -5,14 +5,16 @@ Knows policy, charter, ledger and latch of one site, and changes none of them.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from dp.ledger import BudgetUse
 from secagg.charter import Charter
 from secagg.charter.cautions import Caution, cautions
-from secagg.errors import TamperingError
+from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded, require_there
 from secagg.policy.acceptance import Change, fingerprints, read_change
 from secagg.policy.checks import refusals
@@ -22,6 +24,8 @@ from secagg.policy.needs import needed_policy
 from secagg.policy.toml import LARGEST_POLICY, POLICY_FILE, line_of, read_policy
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_site_ledger
+
+_HEAD: Final = re.compile("[0-9a-f]{64}")
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -117,7 +121,7 @@ def check_policy(path: Path, charter: Charter | None = None, noted: str | None =
         noted: the head of the chain, hex, if somebody wrote it down.
 
     Raises:
-        InputError: ``malformed-policy``.
+        InputError: ``malformed-policy``; ``bad-head``.
         TamperingError: ``policy-memory-set-back``, if the chain does not end where it was noted; ``latch-damaged``.
     """
     policy = read_policy(path)
@@ -179,8 +183,17 @@ def _members(policy: Policy, charter: Charter) -> dict[str, bool]:
 
 
 def _require_noted(change: Change, noted: str, path: Path) -> None:
+    wanted = noted.strip().lower()
+    if not _HEAD.fullmatch(wanted):
+        # A slip of the pen is no sign of tampering.
+        raise InputError(
+            "bad-head",
+            f"{noted!r} is no head of what a site remembers of its policy.",
+            culprit="--noted",
+            remedy="Give all 64 characters that `secagg policy show` printed.",
+        )
     head = change.head.hex() if change.before else ""
-    if not noted or not head.startswith(noted.lower()):
+    if head != wanted:
         raise TamperingError(
             "policy-memory-set-back",
             f"What this site remembers of its policy ends with {head[:16] or 'nothing'} and not with the head that was "

@@ -310,6 +310,15 @@ def test_a_memory_that_was_taken_away_is_found_by_who_noted_its_head(secagg, sit
     secagg("policy", "check", site, "--noted", head).failed(TAMPERING, "policy-memory-set-back")
 
 
+@pytest.mark.parametrize("slip", ["", "4", "head", "g" * 64, "HEAD[:63]"])
+def test_a_head_that_is_none_is_told_as_that_and_not_as_tampering(secagg, site, slip):
+    """Nor is the beginning of one enough: there are few of one character."""
+    head = secagg("policy", "show", site, "--json").json["head"]
+    noted = head[:63] if slip == "HEAD[:63]" else slip
+    secagg("policy", "check", site, "--noted", noted).failed(UNUSABLE, "bad-head", "all 64 characters")
+    assert secagg("policy", "check", site, "--noted", f" {head.upper()}\n").code == 0
+
+
 def test_one_officer_cannot_be_two(secagg, here, officers):
     one = ("--officer", officers[0])
     secagg("policy", "new", "p.toml", *one, *one).failed(UNUSABLE, "officers-cannot-sign", "signatures is 2")
