@@ -100,13 +100,14 @@ def privacy(
         found = audit(terms, settings, on_round=on_round)
         caught = audit_controls(terms, settings, weakened, on_round)
     record = privacy_record(found, caught, weakened, charter)
-    if plot:
-        write_plot(plot, record)
     if as_json:
         print_json(record)
     else:
         print_table(_table(record))
         _say(record)
+    if plot:
+        # Last: what took hours is told also where no plot can be written.
+        write_plot(plot, record)
     context.exit(0 if record.passed else TamperingError.exit_code)
 
 

@@ -119,6 +119,14 @@ def test_the_plot_shows_every_bound_and_the_claim_and_needs_nothing_from_elsewhe
         ElementTree.fromstring(drawn)
 
 
+def test_a_plot_that_cannot_be_written_takes_nothing_from_what_was_found(secagg, tmp_path):
+    (tmp_path / "file").touch()
+    outcome = secagg(*SMALL, "--plot", tmp_path / "file/audit.svg", "--json")
+    assert outcome.code == UNUSABLE
+    assert outcome.error["reason"] == "unwritable"
+    assert json.loads(outcome.out)["audit"]["claim"] > 0
+
+
 def test_a_charters_own_terms_are_audited(secagg, finished):
     found = secagg(
         "audit", "privacy", "--charter", finished / "charter", "--canaries", "50", "--runs", "1", "--json"
