@@ -17,7 +17,6 @@ from training.engines.nvflare.kit import Kit, read_kit
 from training.engines.nvflare.kit_check import KitCheck
 from training.engines.nvflare.process import require_startable
 from training.field.hospital_site import HospitalSite
-from training.hospital_folder import HospitalFolder
 
 
 @click.command(short_help="Test that this site's start-up kit refuses hostile jobs.")
@@ -38,9 +37,11 @@ def check(context: click.Context, site: Path, as_json: bool) -> None:
     Example:
       secagg hospital check /var/lib/secagg
     """
-    kit = read_kit(HospitalFolder(site).kit)
+    place = HospitalSite(site)
+    place.require_whole()
+    kit = read_kit(place.kit)
     require_startable(kit.folder)
-    checks = [*_records(HospitalSite(site)), *check_kit(kit)]
+    checks = [*_records(place), *check_kit(kit)]
     wrong = [one for one in checks if not one.good]
     if as_json:
         print_json({"good": not wrong, **_plain(kit), "points": checks})

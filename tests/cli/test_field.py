@@ -81,6 +81,34 @@ def test_one_that_was_never_in_a_training_is_renewed_without_a_word_of_what_was_
     assert "secagg budget import" in renewed.out
 
 
+class KilledError(BaseException):
+    """As if nothing were done any more."""
+
+
+@pytest.mark.parametrize("folder", ["kit", "charter"])
+def test_a_site_whose_renewal_was_killed_is_told_so_until_that_is_repeated(secagg, given, here, monkeypatch, folder):
+    assert secagg("hospital", "init", "my-site", *given.of(2)).code == 0
+    renew = ("hospital", "renew", "my-site", "--charter", given.run / "charter", "--kit", given.kits / "hospital-02")
+    move = Path.rename
+
+    def killed(path, target):
+        if path.name == f".{folder}.new":
+            raise KilledError
+        return move(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KilledError):
+            secagg(*renew)
+    for command in ("run", "check"):
+        outcome = secagg("hospital", command, "my-site")
+        outcome.failed(UNUSABLE, "renewal-cut-off", f"my-site/{folder}", "secagg hospital renew", "my-site --charter")
+    shown = secagg("hospital", "status", "my-site")
+    assert (shown.code, "[renewal-cut-off]" in shown.out) == (FAILED, True)
+    assert secagg(*renew).code == 0
+    assert secagg("hospital", "check", "my-site").code == 0
+
+
 def test_one_key_for_all_is_told_to_who_sets_up_a_site_or_renews_it(secagg, with_one_key, here):
     init = ("hospital", "init", "site", *with_one_key.of(2), "--policy", with_one_key.run / "hospitals/h2/policy.toml")
     renew = ("hospital", "renew", "site", "--charter", with_one_key.run / "charter")

@@ -6,6 +6,7 @@ Read by whoever watches over the site as well as by who answers for it; see `att
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,21 @@ class HospitalSite:
                 remedy="Give the folder that `secagg hospital init` made.",
             )
 
+    def require_whole(self) -> None:
+        """Refuse a site that a renewal which was cut off has left without its kit or its charter.
+
+        Raises:
+            InputError: ``renewal-cut-off``.
+        """
+        for folder in (self.kit, self.charter):
+            if set_aside(folder).exists() and not folder.exists():
+                raise InputError(
+                    "renewal-cut-off",
+                    f"{folder} is away: the last `secagg hospital renew` of this site was cut off.",
+                    culprit=str(folder),
+                    remedy=f"Repeat it: secagg hospital renew {shlex.quote(str(self.path))} --charter CHARTER",
+                )
+
     def member_name(self, charter: VerifiedCharter) -> str:
         """What the charter calls this hospital.
 
@@ -144,3 +160,8 @@ class HospitalSite:
         if passphrase_file:
             return Identity.load(self.folder.identity, read_passphrase(passphrase_file))
         return Identity.load(self.folder.identity, self.passphrase(read_settings(self.settings, HospitalSettings)))
+
+
+def set_aside(folder: Path) -> Path:
+    """Where a renewal has what was in ``folder`` until the new one is in its place."""
+    return folder.with_name(f".{folder.name}.old")

@@ -17,7 +17,7 @@ from secagg.files import PRIVATE, lock, read_bounded, sync, unwritable, write_at
 from secagg.policy import Policy, check_charter, load_policy, put_in_force
 from secagg.policy.acceptance import read_change, require_countersigned
 from secagg.policy.toml import LARGEST_POLICY, read_policy
-from training.field.hospital_site import HospitalSite
+from training.field.hospital_site import HospitalSite, set_aside
 from training.field.laying_out import copy_kit, require_records, tell_of_charter, write_signed_charter
 from training.field.settings import HospitalSettings, read_settings
 from training.hospital_logs import read_site_ledger
@@ -145,4 +145,4 @@ def _put_back(path: Path) -> None:
 
 def _beside(path: Path) -> tuple[Path, Path]:
     """Where `_replace` has the new folder until it is whole, and the old one until the new one is in its place."""
-    return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    return path.with_name(f".{path.name}.new"), set_aside(path)

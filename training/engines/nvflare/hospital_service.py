@@ -55,7 +55,8 @@ def serve_hospital(site: HospitalSite, going: Callable[[], None], watcher: SiteW
         going: asked again and again; what it raises ends the site.
 
     Raises:
-        InputError: ``state-in-use``, ``other-kit``, ``certificate-expired``, or what in the folder cannot be used.
+        InputError: ``state-in-use``, ``renewal-cut-off``, ``other-kit``, ``certificate-expired``, or what in the folder
+            cannot be used.
         RefusedError: ``policy-loosened``.
         TamperingError: if the charter, or what the site remembers of its policy, was altered.
     """
@@ -119,6 +120,7 @@ def _telling_why_not(site: HospitalSite) -> Iterator[None]:
 
 def _started(site: HospitalSite) -> tuple[VerifiedCharter, Kit, SiteStatus]:
     """What a site runs with, its policy in force, and its first status: of one that does not go on, why."""
+    site.require_whole()
     charter = read_verified(site.charter)
     name = site.member_name(charter)
     kit = require_hospital_kit(site.kit, charter.charter.number_of(name))
