@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cli.json_text import json_text
 from cli.output import console, json_option, print_json, say_why, warn
 from cli.paths import EXISTING_FOLDER, FOLDER, quoted
 from cli.site_view import SiteView, stopped_by_hand
@@ -88,7 +89,8 @@ def run(site: Path, as_json: bool) -> None:
     with stopped_by_hand(f"secagg coordinator run {quoted(site)}") as going:
         release = serve_coordinator(place, going, SiteView(as_json).watcher)
     if as_json:
-        print_json({"release": str(release)})
+        # A line, as all that came before it.
+        click.echo(json_text({"release": str(release)}).decode())
     else:
         click.echo(f"Released. The statement that every contributor signed: {release}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final
 
@@ -78,10 +78,12 @@ class SiteView:
     def _say(self, event: str, text: str, **fields: object) -> None:
         now = datetime.now().astimezone()
         if self._as_json:
-            line = {"time": now.isoformat(timespec="seconds"), "event": event, **fields}
-            click.echo(json_text(line).decode())
+            line = json_text({"time": now.isoformat(timespec="seconds"), "event": event, **fields}).decode()
         else:
-            click.echo(f"{now:%H:%M:%S}  {printable(' '.join(text.split()))}")
+            line = f"{now:%H:%M:%S}  {printable(' '.join(text.split()))}"
+        # That a disk is full, or who read this has left, is no reason to end a site: its own log has it too.
+        with suppress(OSError):
+            click.echo(line)
 
 
 @contextmanager

@@ -327,6 +327,13 @@ def test_a_coordinator_s_health_is_an_exit_code(secagg, coordinator):
     assert (released["running"], released["status"]["state"]) == (False, "released")
 
 
+def test_a_coordinator_s_last_word_as_json_is_a_line_as_all_before_it(secagg, coordinator):
+    site = coordinator.coordinator
+    finish(coordinator, 2)
+    (line,) = secagg("coordinator", "run", site.path, "--json").out.splitlines()
+    assert json.loads(line) == {"release": str(site.release)}
+
+
 def test_a_coordinator_names_the_members_that_are_not_connected_while_it_runs(secagg, coordinator):
     site = coordinator.coordinator
     site.note_missing(("h1", "h3"))

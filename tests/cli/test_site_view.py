@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -49,3 +52,26 @@ def test_a_hospital_says_when_it_has_lost_its_connection_and_when_it_has_one_aga
         watcher.on_status(status)
     waiting = "waiting, 0 of 4 sums"
     assert said() == [waiting, f"{waiting}: There is no connection. Look. [not-connected]", waiting]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_full_disk_under_what_it_prints_ends_no_site(monkeypatch, as_json):
+    told = False
+    # What it holds back it writes again when it is closed.
+    with suppress(OSError), Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        SiteView(as_json).watcher.on_status(WAITING)
+        told = True
+    assert told
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nor_does_a_reader_who_has_left(monkeypatch, as_json):
+    told = False
+    reader, writer = os.pipe()
+    os.close(reader)
+    with suppress(BrokenPipeError), os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        SiteView(as_json).watcher.on_status(WAITING)
+        told = True
+    assert told
