@@ -98,7 +98,8 @@ def write_report(document: ReportDocument, page: Path, beside: Path) -> None:
     Raises:
         InputError: ``unwritable``.
     """
-    write_atomically(page, render_page(document, beside.name).encode(), PRIVATE)
+    # The name of the file beside it need not be text.
+    write_atomically(page, render_page(document, beside.name).encode(errors="backslashreplace"), PRIVATE)
     write_atomically(beside, document.to_json(), PRIVATE)
 
 

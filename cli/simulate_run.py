@@ -60,8 +60,11 @@ def require_beside(hospitals_at: Path | None, out: Path) -> None:
 
 
 def require_consistent(options: dict[str, Any], out: Path) -> None:
-    """No option that would be ignored because of another."""
-    split, column = options["split"], options["site_column"]
+    """No option that would be ignored, because of another or because it is empty."""
+    split, column, test = options["split"], options["site_column"], options["test"]
+    for option, values in (("data", options["data"]), ("split", [split]), ("site-column", [column]), ("test", [test])):
+        if "" in values:
+            raise click.UsageError(f"--{option} is empty, as a variable that is not set: give it a value.")
     if split and column:
         raise click.UsageError("--split and --site-column are two ways to divide one file: give one of them.")
     if (split or column) and len(options["data"]) > 1:

@@ -128,6 +128,23 @@ def read_bounded(path: Path, limit: int, start: int = 0) -> bytes:
     return data
 
 
+def require_text(path: str) -> None:
+    """Refuse a path that cannot be written into a file of text: its name, or that of a folder on the way, is no UTF-8.
+
+    Raises:
+        InputError: ``path-not-text``.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "path-not-text",
+            f"{path} cannot be written down: the path has bytes in it that are no UTF-8.",
+            culprit=path,
+            remedy="Rename the file, or the folder that it is in.",
+        ) from error
+
+
 def require_there(path: Path) -> None:
     """Refuse a path that somebody has named and where nothing is.
 

@@ -16,7 +16,7 @@ from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.charter.folder import write_charter, write_signatures
 from secagg.charter.model import STATISTICS_SUMS
 from secagg.errors import InputError
-from secagg.files import PRIVATE, read_bounded, unwritable, write_atomically
+from secagg.files import PRIVATE, read_bounded, require_text, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.json_documents import MALFORMED, json_for_people
 from secagg.policy import render_policy
@@ -89,17 +89,18 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     is_run = to_be.settings.exists()
     continued = f", or continue the run in it: `{resuming(folder)}`" if is_run else ""
     require_new(folder, f"Choose another folder{continued}.")
+    source = settings.source
+    for path in filter(None, (*source.paths, source.test, source.columns_from, settings.hospitals_at)):
+        require_text(path)
     task = make_task(settings.spec)
     with in_full():
-        sites, test = read_sites(settings.source, task), read_test(settings.source, task)
+        sites, test = read_sites(source, task), read_test(source, task)
     if test is not None:
         require_untrained(test, trained_on(sites, task))
     # Numbers and options are checked before anything is written.
     identities = [_known_or_new(settings.hospital_folder(folder, site.name)) for site in sites]
     members = [Member(name=site.name, public_key=key.public_key) for site, key in zip(sites, identities, strict=True)]
-    settings = msgspec.structs.replace(
-        _knowing_the_batch(settings, sites, task), begun_with=file_digests(settings.source)
-    )
+    settings = msgspec.structs.replace(_knowing_the_batch(settings, sites, task), begun_with=file_digests(source))
     charter = draft_charter(settings.choices, members, settings.spec)
     numbers = {site.name: number for number, site in enumerate(sites, 1)}
     drop_outs = [parse_drop_out(text, numbers) for text in settings.drop_outs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from html import unescape
@@ -41,6 +42,13 @@ class Page(HTMLParser):
 
     def all(self, *names):
         return [attributes for tag, attributes in self.tags if tag in names]
+
+
+def test_a_report_whose_name_is_no_text_is_written_and_spelt(secagg, finished, tmp_path):
+    page = tmp_path / os.fsdecode(b"r\xff.html")
+    report = ("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter", "--out", page, "--json")
+    assert secagg(*report).code == 0
+    assert "r\\udcff.json" in page.read_text()
 
 
 @pytest.fixture(scope="module")

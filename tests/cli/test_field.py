@@ -188,6 +188,15 @@ def test_a_site_whose_passphrase_is_there_only_while_it_runs_is_renewed_with_ano
     assert read_settings(here / "site/hospital.toml", HospitalSettings).passphrase_file == str(here / "passphrase.txt")
 
 
+def test_records_at_a_path_that_is_no_text_are_named_before_anything_is_written(secagg, given, here):
+    path = here / os.fsdecode(b"h\xff.csv")
+    path.write_bytes((given.data / "h2.csv").read_bytes())
+    error = secagg("hospital", "init", "site", *given.of(2)[:-1], path, "--json").error
+    assert error["reason"] == "path-not-text"
+    assert error["culprit"] == f"{here}/h\\udcff.csv"
+    assert not Path("site").exists()
+
+
 def test_another_hospital_s_kit_is_found_out(secagg, given, here):
     secagg("hospital", "init", "site", *given.of(2, kit=3)).failed(UNUSABLE, "other-kit", "hospital-03", "hospital-02")
     assert not Path("site").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -30,6 +31,13 @@ def test_another_charter_than_that_of_the_export_is_said_to_be_the_likeliest_cau
     assert simulate().code == 0
     checked = secagg("model", "verify", "m.safetensors", "--charter", "run/charter")
     checked.failed(TAMPERING, "other-charter", "Check it with the charter under which it was made.")
+
+
+def test_a_file_whose_name_is_no_text_is_written_and_its_card_spells_it(secagg, finished, here):
+    name = os.fsdecode(b"m\xff.safetensors")
+    export = ("model", "export", finished / "release", "--format", "safetensors", "--out", name, "--card", "card.md")
+    assert secagg(*export, "--json").json["path"] == "m\\udcff.safetensors"
+    assert "m\\udcff.safetensors" in (here / "card.md").read_text()
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(secagg, finished, here):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import msgspec
@@ -438,6 +439,21 @@ def test_a_folder_of_data_that_does_not_exist_is_said_not_to_exist(simulate, her
         simulate(data=("--data", "nowhere")).failed(UNUSABLE, "unreadable-file", "nowhere: No such file or folder.")
 
 
+def test_a_path_that_is_no_text_is_named_and_nothing_is_written(simulate, here):
+    folder = os.fsdecode(b"d\xff")
+    (here / "data").rename(here / folder)
+    for options, data in (
+        ((), ("--data", folder)),
+        (("--test", f"{folder}/h3.csv"), ("--data", "h.csv", "--split", "iid", "--hospitals", "3")),
+        (("--hospitals-at", f"{folder}/at"), ("--data", "h.csv", "--split", "iid", "--hospitals", "3")),
+    ):
+        (here / "h.csv").write_bytes((here / folder / "h1.csv").read_bytes())
+        with nothing_written(here):
+            error = simulate(*options, "--json", data=data).error
+        assert error["reason"] == "path-not-text"
+        assert "d\\udcff" in error["culprit"]
+
+
 def test_test_records_that_do_not_exist_are_named(simulate, here):
     with nothing_written(here):
         simulate("--test", "data/none.csv").failed(UNUSABLE, "unreadable-file", "data/none.csv")
@@ -607,6 +623,7 @@ def test_a_value_that_means_nothing_is_told_with_its_option(simulate, here, opti
         (["--hospitals-at", "run"], ["--hospitals-at", "run"]),
         (["--rounds"], ["--rounds"]),
         (["--aggregate"], ["--aggregate"]),
+        *(([option, ""], [f"{option} is empty"]) for option in ("--test", "--split", "--site-column", "--data")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -42,7 +42,8 @@ def write_export(folder: Path, kind: ExportFormat, out: Path, card: Path | None 
     release, data = export_release(folder, kind)
     sha256 = hashlib.sha256(data).hexdigest()
     constant = constant_columns(release, load_file(folder / MODEL_FILE))
-    told = model_card(release, kind, out.name, sha256, constant).encode()
+    # The file's name need not be text.
+    told = model_card(release, kind, out.name, sha256, constant).encode(errors="backslashreplace")
     create_atomically(out, data)
     if card:
         try:

@@ -15,7 +15,7 @@ from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError, RefusedError
-from secagg.files import PRIVATE, read_bounded, write_atomically
+from secagg.files import PRIVATE, read_bounded, require_text, write_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy, put_in_force, render_policy
@@ -74,6 +74,8 @@ def lay_out_hospital(
             which all hospitals have one key.
     """
     _require_no_site(path)
+    for place in filter(None, (material.settings.data, material.settings.passphrase_file)):
+        require_text(place)
     charter = read_verified(material.charter)
     identity = Identity.load(material.identity, read_passphrase(material.passphrase_file))
     number = charter.charter.number_of_key(identity.public_key, material.identity)
