@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from secagg.errors import InputError
 
 PRIVATE = 0o600
 SHARED = 0o644
 _TRIES: Final = 1000
+_PART: Final = 1 << 26
 _PARTIAL: Final = ".partial"
 _DRAWN: Final = 8 * "[a-z0-9_]"
 """What mkstemp puts into a name, as a pattern."""
@@ -115,7 +116,7 @@ def read_bounded(path: Path, limit: int, start: int = 0) -> bytes:
             # Not otherwise: a pipe can be read, and nothing in it passed over.
             if start:
                 file.seek(start)
-            data = file.read(limit + 1)
+            data = _read_up_to(file, limit + 1)
     except OSError as error:
         raise unreadable(path, error) from error
     if len(data) > limit:
@@ -126,6 +127,18 @@ def read_bounded(path: Path, limit: int, start: int = 0) -> bytes:
             remedy="It is probably not the file you meant.",
         )
     return data
+
+
+def _read_up_to(file: BinaryIO, most: int) -> bytes:
+    """What is in an open file, ``most`` bytes of it at most.
+
+    A file in one part, a pipe in several: Python reserves as much memory as may be read, which a machine may not have.
+    """
+    parts, largest = [], max(_PART, os.fstat(file.fileno()).st_size)
+    while part := file.read(min(most, largest)):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def require_text(path: str) -> None:

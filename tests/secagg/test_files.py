@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,32 @@ def test_a_file_at_the_limit_is_read_and_one_byte_more_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         read_bounded(path, 9)
     assert caught.value.reason == "file-too-large"
+
+
+READ_WITH_LITTLE_MEMORY = """
+import pathlib, resource, sys
+from secagg.files import read_bounded
+resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32))
+print(len(read_bounded(pathlib.Path(sys.argv[1]), 1 << 34)))
+"""
+
+
+def test_a_small_file_takes_no_more_memory_than_it_has_bytes_however_large_it_might_be(tmp_path):
+    path = tmp_path / "lines"
+    path.write_bytes(b"line\n")
+    command = [sys.executable, "-c", READ_WITH_LITTLE_MEMORY, str(path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "5\n"
+
+
+def test_a_pipe_of_several_parts_is_read_whole_and_no_further_than_its_limit(monkeypatch):
+    monkeypatch.setattr("secagg.files._PART", 4)
+    for limit, whole in ((10, True), (9, False)):
+        read, write = os.pipe()
+        os.write(write, b"0123456789")
+        os.close(write)
+        with nullcontext() if whole else pytest.raises(InputError, match="larger than 9 bytes"):
+            assert read_bounded(Path(f"/dev/fd/{read}"), limit) == b"0123456789"
+        os.close(read)
 
 
 def test_what_comes_through_a_pipe_is_read_and_cannot_be_read_from_its_middle():
