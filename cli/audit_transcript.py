@@ -9,7 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from cli.output import console, json_option, print_json, say_found, size, unmarked
+from cli.output import console, json_option, print_json, print_table, say_found, size, unmarked
 from cli.paths import FOLDER, charter_option
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_verified
@@ -187,7 +187,7 @@ def _show(found: TranscriptJson, members: int) -> None:
     for row in found.rounds:
         cohort = f"{len(row.survivors)} of {members}" if row.sum_sha256 else "no sum"
         table.add_row(str(row.epoch), str(row.round), row.purpose, cohort, (row.sum_sha256 or "-")[:16])
-    console.print(table)
+    print_table(table)
     refused = f"; refused: {found.refused}" if found.refused else ""
     click.echo(f"{found.messages} messages from hospitals, {size(found.bytes)}{refused}.")
     if found.signed_bytes:

@@ -192,8 +192,8 @@ def _left_out(content: Charter, agreed: Policy, path: Path) -> tuple[Caution, ..
 
 def _confirm() -> None:
     """Ask whoever can answer, before the key is read: nothing but what was shown is signed."""
-    if sys.stdin and sys.stdin.isatty():
-        click.confirm("Sign this?", abort=True)
+    if sys.stdin and sys.stdin.isatty() and not click.confirm("Sign this?"):
+        raise KeyboardInterrupt("Nothing was signed.")
 
 
 def _put_in_force(path: Path) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from cli.budget_view import UNPROTECTED
-from cli.output import console
+from cli.output import console, print_table
 from secagg.policy.acceptance import Change, fingerprints
 from secagg.printable import printable
 from training.policy_check import Line, PolicyCheck
@@ -31,7 +31,7 @@ def show_lines(found: PolicyCheck) -> None:
     table.columns[1].header = "allows"
     for line in found.lines:
         table.add_row(line.key, escape(line.allows), _place(line))
-    console.print(table)
+    print_table(table)
     _show_force(found)
 
 

@@ -59,6 +59,13 @@ def test_every_sum_of_a_run_is_recomputed(audit, finished):
     assert "4 of 4" in shown
 
 
+def test_what_is_recomputed_can_be_read_where_there_is_little_room(audit, finished, monkeypatch):
+    monkeypatch.setattr("cli.audit_transcript.console.width", 30)
+    digests = [row["sum_sha256"][:16] for row in audit(finished, "--json").json["rounds"]]
+    shown = audit(finished).out
+    assert all(told in shown for told in (*digests, "training", "purpose"))
+
+
 def test_beside_every_hospitals_own_log_nothing_is_found_either(audit, finished):
     found = audit(finished, *egress_of(finished, "h1", "h2", "h3", "h4"), "--json").json
     assert found["whole"] is True

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.cli.conftest import LOCAL_DP
-from tests.cli.outcome import REFUSED, TAMPERING, UNUSABLE
+from tests.cli.outcome import INTERRUPTED, REFUSED, TAMPERING, UNUSABLE
 
 
 @pytest.fixture
@@ -124,6 +124,14 @@ def test_fingerprints_are_never_broken_where_a_charter_is_held_against_a_policy(
     assert f"  {unknown}  needed, and not known here" in lines
     told = json.loads(secagg("policy", "check", policy, "--charter", "charter", "--json").out)
     assert told["members"] == {key["fingerprint"]: key["fingerprint"] != unknown for key in keys.values()}
+
+
+@pytest.mark.parametrize("width", [30, 60])
+def test_nor_where_a_policy_is_shown(secagg, policy, keys, monkeypatch, width):
+    monkeypatch.setattr("cli.policy_view.console.width", width)
+    shown = secagg("policy", "show", policy).out
+    assert all(key["fingerprint"] in shown for key in keys.values())
+    assert "allowed_privacy_modes" in shown
 
 
 def test_a_mistyped_key_is_named_with_its_line_and_the_right_one(secagg, policy):
@@ -244,7 +252,10 @@ class Terminal(io.StringIO):
 def test_on_a_terminal_an_officer_is_asked_before_anything_is_signed(secagg, site, monkeypatch, answer, missing):
     loosen(site)
     monkeypatch.setattr("sys.stdin", Terminal(f"{answer}\n"))
-    assert (secagg("policy", "sign", site, "--identity", "o0.pem").code == 0) == (answer == "y")
+    outcome = secagg("policy", "sign", site, "--identity", "o0.pem")
+    assert (outcome.code, "Nothing was signed." in outcome.err) == (
+        (0, False) if answer == "y" else (INTERRUPTED, True)
+    )
     assert json.loads(secagg("policy", "check", site, "--json").out)["missing"] == missing
 
 
