@@ -105,7 +105,7 @@ def write_report(document: ReportDocument, page: Path, beside: Path) -> None:
 
 def _require_page_name(out: Path) -> None:
     """Refuse a name of another kind of file: the page beside it may be somebody's report, and would be replaced."""
-    if out.suffix not in ("", ".html"):
+    if not out.name or out.suffix not in ("", ".html"):
         raise click.BadParameter(f"{out} does not end in .html.", param_hint="--out")
 
 

@@ -461,6 +461,13 @@ def test_a_report_replaces_an_earlier_one_and_nothing_else(secagg, finished, tmp
         assert secagg(*report, "--out", tmp_path / "report.html").code == 0
 
 
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_name_that_is_none_is_told_as_that(secagg, finished, here, name):
+    with nothing_written(here):
+        outcome = secagg("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter", "--out", name)
+    outcome.failed(UNUSABLE, "usage", "--out")
+
+
 @pytest.mark.parametrize("name", ["report.pdf", "report.json", "report.htm", "report.v2"])
 def test_a_name_of_another_kind_of_file_is_refused_and_replaces_no_report(secagg, finished, tmp_path, name):
     report = ("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter")
