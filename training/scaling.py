@@ -72,7 +72,7 @@ class Scaling:
         # What is no table is told as that.
         if data.standardise == "none" or records.features.ndim != 2:
             return
-        wanted, found = input_names(data), records.feature_names
+        wanted, found = input_names(data), tuple(records.feature_names)
         by_place = data.standardise == "bounds" and not found
         if records.features.shape[1] == len(wanted) and (found == wanted or by_place):
             return
@@ -81,8 +81,8 @@ class Scaling:
             "other-columns",
             f"The columns of {records.source} are {are}; the task scales {some(wanted, _MOST_NAMES) or 'none'}.",
             culprit=records.source,
-            remedy="Name in the records what data.features lists, in its order, or set standardise = 'none' and scale "
-            "by constants in the task's own code.",
+            remedy="Name the records' columns as the task does, in its order, or set standardise = 'none' and scale by "
+            "constants in the task's own code.",
         )
 
     def apply(self, records: Records, moments: Moments | None) -> Records:

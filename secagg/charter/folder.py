@@ -17,7 +17,7 @@ from secagg.charter.signing import (
     render_signatures,
     verify_charter,
 )
-from secagg.charter.toml import LARGEST_CHARTER, parse_charter, render_charter
+from secagg.charter.toml import FALSE_FINGERPRINT, LARGEST_CHARTER, parse_charter, render_charter
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded, write_atomically
 
@@ -29,7 +29,8 @@ def read_charter(folder: Path) -> Charter:
     """The charter in ``folder``, whoever has signed it.
 
     Raises:
-        InputError: ``unreadable``; ``malformed-charter`` or what it contradicts itself in, if nobody has signed it.
+        InputError: ``unreadable``; ``false-fingerprint``; ``malformed-charter`` or what it contradicts itself in, if
+            nobody has signed it.
         TamperingError: ``charter-altered``, if somebody has: nobody can sign what is no charter.
     """
     path = folder / CHARTER_FILE
@@ -38,7 +39,8 @@ def read_charter(folder: Path) -> Charter:
         return parse_charter(text)
     except InputError as error:
         signed = [signature.member for signature in read_signatures(folder)]
-        if not signed:
+        # Comments are not signed.
+        if not signed or error.reason == FALSE_FINGERPRINT:
             raise
         raise TamperingError(
             "charter-altered",

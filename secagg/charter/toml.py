@@ -16,7 +16,8 @@ from secagg.identity import fingerprint
 from secagg.toml_text import read_toml, write_toml
 
 LARGEST_CHARTER = 4 * 1024 * 1024
-_FINGERPRINT: Final = re.compile(r"\b[A-Z2-7]{4}(?:-[A-Z2-7]{4}){4}\b")
+FALSE_FINGERPRINT: Final = "false-fingerprint"
+_MEMBER: Final = re.compile(r"^[ \t]*\[\[[ \t]*members[ \t]*\]\][ \t]*(?:#(.*))?$", re.MULTILINE)
 _HEADER = "What the members of this consortium agree on. Signed by each: any change needs new signatures."
 
 
@@ -57,17 +58,17 @@ def render_charter(charter: Charter) -> bytes:
 
 
 def _require_true_fingerprints(content: str, charter: Charter) -> None:
-    """People compare those in the file's comments, which nobody signs: one that is no member's hides another's key."""
-    true = {fingerprint(member.public_key) for member in charter.members}
-    false = next((shown for shown in _FINGERPRINT.findall(content) if shown not in true), None)
-    if false:
-        raise InputError(
-            "false-fingerprint",
-            f"The charter shows the fingerprint {false}, which is that of no member's key in it.",
-            culprit=false,
-            remedy="Ask whoever wrote the charter for its member's key, and for one that `secagg charter new` has "
-            "drafted.",
-        )
+    """Beside each member stands its own key's fingerprint, or nothing: people compare it, and nobody signs comments."""
+    for shown, member in zip(_MEMBER.findall(content), charter.members, strict=False):
+        true = f"fingerprint {fingerprint(member.public_key)}"
+        if shown.strip() not in ("", true):
+            raise InputError(
+                FALSE_FINGERPRINT,
+                f"Beside {member.name} the charter's file says {shown.strip()!r}, and not {true!r}.",
+                culprit=member.name,
+                remedy="Ask whoever wrote the file. Comments are not signed: without them it is the same charter, and "
+                "`secagg charter show` prints every key's own fingerprint.",
+            )
 
 
 def _malformed(message: str) -> InputError:

@@ -108,7 +108,7 @@ def test_the_file_shows_every_fingerprint():
 RENDERED = render_charter(make_charter(IDENTITIES)).decode()
 
 
-@pytest.mark.parametrize("spelt", ["fingerprint {}", "{}", "compare:{}."])
+@pytest.mark.parametrize("spelt", ["fingerprint {}", "{}", "compare:{}.", "Fingerprint {}", "fingerprint \u200b{}"])
 def test_a_fingerprint_beside_another_key_than_its_own_is_refused(spelt):
     """Whoever compares what the file shows would find the owner's, and sign for a key that is not the owner's."""
     owner, other = IDENTITIES[1], make_identities(10)[9]
@@ -116,7 +116,19 @@ def test_a_fingerprint_beside_another_key_than_its_own_is_refused(spelt):
     shown = render_charter(beside).decode().replace(f"fingerprint {other.fingerprint}", spelt.format(owner.fingerprint))
     with pytest.raises(InputError) as caught:
         parse_charter(shown.encode())
-    assert (caught.value.reason, caught.value.culprit) == ("false-fingerprint", owner.fingerprint)
+    assert (caught.value.reason, caught.value.culprit) == ("false-fingerprint", beside.members[1].name)
+
+
+def test_and_so_are_two_members_fingerprints_each_beside_the_others_key():
+    one, two = IDENTITIES[0].fingerprint, IDENTITIES[1].fingerprint
+    swapped = RENDERED.replace(one, "*").replace(two, one).replace("*", two)
+    with pytest.raises(InputError, match="Beside h1"):
+        parse_charter(swapped.encode())
+
+
+def test_what_other_comments_say_is_nobodys_business():
+    noted = f"# h1's key before 2026 was {make_identities(10)[9].fingerprint}\n{RENDERED}"
+    assert parse_charter(noted.encode()) == make_charter(IDENTITIES)
 
 
 def test_control_a_file_that_shows_no_fingerprints_is_read():
