@@ -23,7 +23,7 @@ from training.model_state import ModelLayout, load, model_digest
 from training.tasks.low_rank import merged
 from training.tasks.spec import input_names
 
-SCALING: Final = "standardisation."
+SCALING: Final = frozenset({"standardisation.mean", "standardisation.std"})
 
 
 def whole_model(folder: Path) -> nn.Module:
@@ -45,10 +45,10 @@ def constant_columns(release: VerifiedRelease, tensors: Mapping[str, np.ndarray]
     Args:
         tensors: of the release.
     """
-    constant = np.isinf(tensors.get(f"{SCALING}std", np.zeros(0)))
+    constant = np.isinf(tensors.get("standardisation.std", np.zeros(0)))
     names = input_names(task_spec(release.charter.charter).data)
     if len(names) != len(constant):
-        # Those of a custom task may be known to its code alone.
+        # In a release from before they had to be the task's, those of a custom task are known to its code alone.
         names = tuple(f"column {number}" for number in range(1, len(constant) + 1))
     return tuple(compress(names, constant))
 
@@ -63,9 +63,7 @@ def assembled(release: VerifiedRelease, tensors: Mapping[str, np.ndarray], place
     layout = ModelLayout.of(module)
     # A layer of somebody's own may be called as scaling is.
     own = {tensor.name for tensor in layout.tensors}
-    vector = layout.to_vector(
-        {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(SCALING)}
-    )
+    vector = layout.to_vector({name: tensor for name, tensor in tensors.items() if name in own or name not in SCALING})
     if model_digest(layout, vector).hex() != release.statement.predicate.model_digest:
         raise InputError(
             "other-model",

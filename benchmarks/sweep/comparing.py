@@ -7,6 +7,7 @@ idle one in the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
@@ -126,19 +127,20 @@ def compare(first: Run, second: Run, figures: Iterable[FigureRatio] = ()) -> Com
 
 def compare_figures(first: Sequence[Figure], second: Sequence[Figure]) -> list[FigureRatio]:
     """Of ratios and shares that have a target, in the order of the first; what is next to nothing is left out."""
-    again = {figure.what: figure.value for figure in second if _is_compared(figure)}
-    common = [figure for figure in first if _is_compared(figure) and figure.what in again]
-    ratios = [again[one.what] / one.value for one in common]
-    return [
-        FigureRatio(one.what, one.value, again[one.what], ratio, _agree(ratio))
-        for one, ratio in zip(common, ratios, strict=True)
-    ]
+    again = {figure.what: figure for figure in second}
+    common = [(one, again[one.what]) for one in first if one.what in again]
+    return [_figure_ratio(one, other) for one, other in common if _is_compared(one, other)]
 
 
-def _is_compared(figure: Figure) -> bool:
-    if figure.unit not in _UNITS_OF_RATIOS or not figure.target:
+def _figure_ratio(one: Figure, other: Figure) -> FigureRatio:
+    ratio = other.value / one.value if one.value > 0 else math.inf
+    return FigureRatio(one.what, one.value, other.value, ratio, _agree(ratio))
+
+
+def _is_compared(one: Figure, other: Figure) -> bool:
+    if one.unit not in _UNITS_OF_RATIOS or not one.target:
         return False
-    return figure.at_most is None or figure.value > _NEXT_TO_NOTHING * figure.at_most
+    return one.at_most is None or max(one.value, other.value) > _NEXT_TO_NOTHING * one.at_most
 
 
 def _agree(ratio: float) -> bool:

@@ -42,7 +42,8 @@ def grid(
     """All combinations that can be had, each once, and why the others cannot."""
     cases: list[Case] = []
     refused: list[InputError] = []
-    for scheme, n, d, dropout, mode in product(schemes, hospitals, parameters, dropouts, modes):
+    asked = product(schemes, hospitals, parameters, dropouts, modes)
+    for scheme, n, d, dropout, mode in dict.fromkeys(asked):
         case = Case(scheme=scheme, hospitals=n, parameters=d, dropout=dropout, dp=mode)
         try:
             check_case(case)
@@ -50,7 +51,7 @@ def grid(
             refused.append(error)
         else:
             cases.append(case)
-    return [*dict.fromkeys(cases)], refused
+    return cases, refused
 
 
 def _all_but_graph() -> Iterator[Scheme]:

@@ -71,7 +71,8 @@ def audit_folder(
 
 def _require_any_of(charter: VerifiedCharter, audits: Iterable[EpochAudit]) -> None:
     """Where some are, the others are findings: a coordinator may have put them there so that nothing is judged."""
-    epochs = [audit for audit in audits if audit.epoch != AROUND]
+    # Of one that was only opened nobody knows whose it is.
+    epochs = [audit for audit in audits if audit.epoch != AROUND and (audit.messages or audit.findings)]
     if epochs and all(audit.is_of_another_charter for audit in epochs):
         raise InputError(
             OTHER_CHARTER,

@@ -256,3 +256,12 @@ def test_ratios_of_single_operations_that_have_a_target_are_compared_and_what_is
         ("Python's share", 0.1, 0.12, False),
     ]
     assert compare(WHOLE, WHOLE, found).figures_exceeding == found[1:]
+
+
+def test_a_ratio_that_was_nothing_in_one_run_has_changed():
+    nothing, something = (Figure("speed", value, "", at_least=1) for value in (0.0, 2.0))
+    assert [one.within for one in compare_figures([nothing], [something])] == [False]
+    assert [one.within for one in compare_figures([something], [nothing])] == [False]
+    much, little = (Figure("memory", value, "", at_most=1.0) for value in (0.5, 0.05))
+    assert [one.within for one in compare_figures([much], [little])] == [False]
+    assert compare_figures([little], [little]) == []

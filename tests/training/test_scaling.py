@@ -8,6 +8,8 @@ import pytest
 
 from secagg.errors import InputError
 from tests.support.hospitals import choices_of, settings_for, training_of
+from training.records import Records
+from training.scaling import Scaling
 from training.simulation import Observer, run
 from training.simulation_folder import prepare
 from training.task import TaskSpec
@@ -77,3 +79,12 @@ def test_no_column_is_scaled_as_another(simulated, kind, data):
 )
 def test_control_those_that_it_scales_are_trained_on(simulated, kind, data):
     assert len(simulated(kind, **data).rounds) >= 1
+
+
+def test_names_of_columns_may_come_in_a_list():
+    spec = TaskSpec.from_settings(
+        "tests.support.custom_tasks:two_columns",
+        msgspec.json.encode({"data": {"standardise": "secure-sum", "features": ["age", "dose"]}}),
+    )
+    records = Records(np.zeros((4, 2), np.float32), np.zeros(4, np.int64), np.arange(4), ["age", "dose"], "s")
+    Scaling(spec).require_columns(records)

@@ -105,7 +105,7 @@ def _as_tensors(
     module: torch.nn.Module,
 ) -> bytes:
     whole = {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
-    whole |= {name: tensor for name, tensor in parts.items() if name.startswith(SCALING)}
+    whole |= {name: tensor for name, tensor in parts.items() if name in SCALING}
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     match task.spec.data.standardise:

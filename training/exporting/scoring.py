@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from training.standardisation import bounds_scaler
 from training.task import Task
-from training.whole_model import SCALING
 
 
 class Scoring(nn.Module):
@@ -90,7 +89,7 @@ class _Bound(nn.Module):
 def _scale(task: Task, tensors: Mapping[str, np.ndarray]) -> _AsTheyAre | _Standardise | _Bound:
     match task.spec.data.standardise:
         case "secure-sum":
-            return _Standardise(tensors[f"{SCALING}mean"], tensors[f"{SCALING}std"])
+            return _Standardise(tensors["standardisation.mean"], tensors["standardisation.std"])
         case "bounds":
             scaler = bounds_scaler(task.spec.data)
             return _Bound(scaler.low, scaler.high)

@@ -28,7 +28,7 @@ _OTHER_NAMES = frozenset({"desktop.ini", "thumbs.db"})
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 _MODES = {1: "L", 3: "RGB"}
 # What pillow raises of a damaged file; of a later page also what it catches of the first.
-_DAMAGED = (OSError, UnidentifiedImageError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error)
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, struct.error)
 # More than 8 bits a channel. Of grey pillow cuts off what is above 255, so that a radiograph is almost pure white; of
 # colours, and of grey beside transparency, what is below 256, so that 12 bits in 16 are almost black.
 _DEEP = ("I", "F")
@@ -139,6 +139,9 @@ def _read_picture(file: Path, size: int, channels: int) -> tuple[npt.NDArray[np.
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as fault:
         message = f"{file} is larger than {Image.MAX_IMAGE_PIXELS} pixels."
         raise InputError("image-too-large", message, culprit=str(file), remedy="Scale it down first.") from fault
+    except UnidentifiedImageError as fault:
+        message = f"{file} is no PNG, JPEG, BMP or TIFF, whatever it is called, or is damaged."
+        raise InputError("unreadable-image", message, culprit=str(file), remedy="Convert or replace it.") from fault
     except _DAMAGED as fault:
         message = f"Cannot read the picture {file}: {fault}."
         raise InputError("unreadable-image", message, culprit=str(file), remedy="Replace or remove it.") from fault

@@ -145,7 +145,8 @@ def _gather(
         egress=egress,
         groups=_groups(ledger, folder.ledger, whole, problems) if ledger else (),
         limit=load_policy(folder.policy).maximum_epsilon if whole else None,
-        problems=tuple(problems),
+        # What is wrong with the latch is met more than once.
+        problems=tuple(dict.fromkeys(problems)),
         versions=versions(),
     )
     return SignedEvidence(evidence, identity.sign(_signed_bytes(evidence)))
@@ -155,9 +156,8 @@ def _stopped(folder: HospitalFolder, charter: VerifiedCharter) -> list[Finding]:
     try:
         if not has_stopped(folder, charter.digest):
             return []
-    except TamperingError:
-        # Told where the logs are held against the latch.
-        return []
+    except TamperingError as error:
+        return [Finding.of(error)]
     kept = folder.evidence(charter.digest).exists()
     lost = "" if kept else " By its latch, that is: the sum itself, which it keeps as evidence, is not in its folder."
     return [

@@ -474,6 +474,14 @@ def test_the_transcript_of_another_charter_is_said_to_be_so(kept):
     assert caught.value.reason == "other-charter"
 
 
+def test_and_where_its_coordinator_was_killed_as_it_opened_an_epoch_too(kept, recorded):
+    folder, _ = kept
+    opened = msgspec.structs.replace(recorded[1][0], epoch=2, first_round=4)
+    TranscriptWriter(folder, 2)(opened)
+    with pytest.raises(InputError, match="that of another charter"):
+        audit_folder(folder, another_charter())
+
+
 def test_a_message_of_another_charter_in_a_transcript_is_found_and_keeps_nobody_from_the_rest(kept, recorded):
     """In the middle of an epoch, or at the beginning of one that follows."""
     folder, charter = kept

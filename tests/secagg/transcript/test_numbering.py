@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import process_time
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,15 +53,6 @@ def test_an_epoch_without_a_round_accounts_for_none(charter):
     assert found(charter, epoch(1, 1, 2, 2), from_nowhere, epoch(3, 6, 7, 7)) == ["Rounds 3 to 5 are"]
     # Control: where its set-up failed and nothing was taken away, the next epoch begins where it would have.
     assert found(charter, epoch(1, 1, 2, 2), no_round, epoch(3, 3, 4, 4)) == []
-
-
-def test_what_all_claim_in_a_thousand_epochs_is_looked_up_once_for_each_and_not_for_each_hospital(charter):
-    claims = [Claim(member % 5 + 1, number, 10 * number) for number in range(1, 1001) for member in range(100)]
-    epochs = [epoch(number, 10 * number - 9, 10 * number, 10 * number) for number in range(1, 1001)]
-    started = process_time()
-    assert found(charter, EpochAudit(claims=claims), *epochs) == []
-    # Each hospital's claim by itself takes ten times as long.
-    assert process_time() - started < 6
 
 
 def test_an_epoch_that_was_taken_out_is_found_though_the_one_before_was_opened_beyond_it(consortium, tmp_path):

@@ -112,7 +112,7 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_picture_of_another_format_is_refused_whatever_it_is_called(tmp_path: Path, form: str) -> None:
     path = save(tmp_path, "a/1.png", (0, 0, 0))
     Image.new("RGB", (8, 8)).save(path, form)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match="is no PNG, JPEG, BMP or TIFF, whatever it is called") as caught:
         read_image_folder(tmp_path, 8, 1, NAMES)
     assert (caught.value.reason, caught.value.culprit) == ("unreadable-image", str(path))
 
