@@ -184,6 +184,10 @@ def import_(
     Example:
       secagg budget import run/hospitals/aachen old.json --public-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
     """
+    if data_set is not None and public_key is None:
+        raise click.UsageError(
+            "--data-set is for an export under another key: under this site's own, a data set has the same name here."
+        )
     place = HospitalFolder(folder)
     identity = load_identity(place.identity, passphrase_file)
     exported = read_export(file, identity.public_key if public_key is None else site_key(file, public_key, None))

@@ -9,7 +9,7 @@ import click
 from cli.json_text import json_text
 from cli.output import console, json_option, print_json, say_why, warn
 from cli.paths import EXISTING_FOLDER, FOLDER, quoted
-from cli.site_view import SiteView, stopped_by_hand
+from cli.site_view import SiteView, say, stopped_by_hand
 from secagg.charter.cautions import Caution
 from training.field.coordinator_site import CoordinatorSite
 from training.field.coordinator_status import CoordinatorStatus, read_status
@@ -90,9 +90,9 @@ def run(site: Path, as_json: bool) -> None:
         release = serve_coordinator(place, going, SiteView(as_json).watcher)
     if as_json:
         # A line, as all that came before it.
-        click.echo(json_text({"release": str(release)}).decode())
+        say(json_text({"release": str(release)}).decode())
     else:
-        click.echo(f"Released. The statement that every contributor signed: {release}")
+        say(f"Released. The statement that every contributor signed: {release}")
 
 
 @coordinator.command(short_help="Show whether the coordinator is running, and how far it is.")

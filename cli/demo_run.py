@@ -68,6 +68,8 @@ def room_for(out: Path, force: bool) -> Iterator[None]:
         )
     _require_demo(out)
     aside = out.absolute().with_name(f".{out.absolute().name}.replaced")
+    if aside.is_symlink():
+        aside.unlink()
     shutil.rmtree(aside, ignore_errors=True)
     try:
         out.rename(aside)

@@ -13,7 +13,7 @@ from cli.hospital_check import check
 from cli.identity import passphrase_option
 from cli.output import console, epsilon, json_option, print_json, say_why, warn
 from cli.paths import EXISTING_FILE, EXISTING_FOLDER, FOLDER, PLACE, quoted
-from cli.site_view import SiteView, stopped_by_hand
+from cli.site_view import SiteView, say, stopped_by_hand
 from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_charter
 from secagg.errors import RefusedError, SecaggError, TamperingError
@@ -187,7 +187,7 @@ def run(site: Path, as_json: bool) -> None:
     if status.state is SiteState.STOPPED:
         raise TamperingError(status.reason or "stopped", status.message or "", remedy=status.remedy)
     if not as_json:
-        click.echo(f"Released. Check it: secagg model verify {quoted(place.release)}")
+        say(f"Released. Check it: secagg model verify {quoted(place.release)}")
 
 
 @hospital.command(short_help="Show whether this site is running, and how far it is.")

@@ -65,7 +65,8 @@ for _name, _help in (
 
 def main() -> None:
     """Run the command and exit with its code. SIGTERM ends it as Ctrl-C does."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    ours = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
         # What is half done is tidied up, and the last line says how to go on.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
@@ -74,7 +75,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
     # While the interpreter ends, another would be told as an error of whatever is taken down just then.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if ours:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if code == InterruptedRunError.exit_code:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
@@ -88,13 +90,16 @@ def run(arguments: list[str]) -> int:
     except _NO_ARGUMENTS as error:
         error.show()
         return _USAGE
-    except BrokenPipeError:
-        return _FAILED
     except (Exception, KeyboardInterrupt) as error:
-        told = _named(error, arguments)
+        # Before click tells that somebody stopped it, it writes a line, which may fail.
+        stopped = isinstance(error, OSError) and isinstance(error.__context__, KeyboardInterrupt)
+        cause = error.__context__ if stopped and error.__context__ else error
+        if isinstance(cause, BrokenPipeError):
+            return _FAILED
+        told = _named(cause, arguments)
         # Where nobody can be told, the exit code is all that a supervisor has.
         with suppress(OSError):
-            _tell(told, error, arguments)
+            _tell(told, cause, arguments)
         return told.exit_code
     return outcome if isinstance(outcome, int) else 0
 

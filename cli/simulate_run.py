@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,14 @@ def _take_back(folder: Path, was_there: bool) -> None:
     """Remove a run that has not begun, and its folder, unless that was there: it may be a mount, or where we are."""
     for name in RunFolder(folder).entries:
         entry = folder / name
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
     if not was_there:
-        folder.rmdir()
+        # What else is in it is not the run's; why that was refused is told.
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def follow(folder: Path, as_json: bool) -> SimulationResult:

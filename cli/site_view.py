@@ -81,9 +81,13 @@ class SiteView:
             line = json_text({"time": now.isoformat(timespec="seconds"), "event": event, **fields}).decode()
         else:
             line = f"{now:%H:%M:%S}  {printable(' '.join(text.split()))}"
-        # That a disk is full, or who read this has left, is no reason to end a site: its own log has it too.
-        with suppress(OSError):
-            click.echo(line)
+        say(line)
+
+
+def say(line: str) -> None:
+    """Print a line. That a disk is full, or who read this has left, is no reason to end a site: its own log has it."""
+    with suppress(OSError):
+        click.echo(line)
 
 
 @contextmanager

@@ -53,7 +53,6 @@ def compute_gradients(
     for parameter in module.parameters():
         if parameter.requires_grad:
             parameter.grad_sample, parameter.grad = parameter.grad[None], None
-    _widen(module)
     return patients[:1]
 
 

@@ -135,9 +135,13 @@ def _read_up_to(file: BinaryIO, most: int) -> bytes:
     A file in one part, a pipe in several: Python reserves as much memory as may be read, which a machine may not have.
     """
     parts, largest = [], max(_PART, os.fstat(file.fileno()).st_size)
-    while part := file.read(min(most, largest)):
-        parts.append(part)
-        most -= len(part)
+    while most:
+        asked = min(most, largest)
+        parts.append(file.read(asked))
+        most -= asked
+        # Less than was asked for: that was the end. Who types into a terminal would have to say so twice.
+        if len(parts[-1]) < asked:
+            break
     return b"".join(parts)
 
 

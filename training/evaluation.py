@@ -144,7 +144,7 @@ def _row_scores(task: Task, model: nn.Module, records: Records, device: torch.de
         for start in range(0, len(records), most):
             # The last are filled up with the first. A copy: a model may change what it is given.
             rows = np.arange(start, start + most) % len(records)
-            batch = torch.tensor(records.features[rows], device=device)
+            batch = torch.from_numpy(records.features[rows]).to(device)
             scores = task.scores(model(batch))
             require_columns(task.spec, scores, most)
             pieces.append(scores.detach().float().cpu().numpy().astype(np.float64))

@@ -114,6 +114,7 @@ def require_trainable(
     require_usable_scores(task, train)
     require_countable(charter, validation)
     require_known_classes(charter, task, train, validation)
+    Scaling(task.spec).require_columns(train)
     if Scaling(task.spec).needs_moments:
         MomentVector(charter, train.feature_names).encode(train)
     if charter.privacy.mode == "none":

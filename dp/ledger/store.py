@@ -270,10 +270,10 @@ def _exceeded(spending: Spending, wanted: RunSpending, budget: Budget) -> Refuse
 
 def _held(spending: Spending, wanted: RunSpending) -> str:
     """Which other runs hold what an officer could free; nothing where none does."""
-    others = [run for run in spending.runs if run.key != wanted.key]
-    runs = (run for run in (*others, *chain.from_iterable(spending.shared)) if run.holds and not run.imported)
-    names = sorted({run.run[:16] for run in runs})
+    runs = chain(spending.runs, chain.from_iterable(spending.shared))
+    others = (run for run in runs if run.run != wanted.run and run.holds and not run.imported)
+    names = sorted({run.run[:16] for run in others})
     if not names:
         return ""
-    told = ", ".join(names[:_MOST_NAMED])
+    told = ", ".join(names[:_MOST_NAMED]) + (f" or {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
     return f"If a run under charter {told} never ends, free what it holds beyond its charges: `secagg budget release`. "

@@ -623,7 +623,8 @@ def test_a_value_that_means_nothing_is_told_with_its_option(simulate, here, opti
         (["--hospitals-at", "run"], ["--hospitals-at", "run"]),
         (["--rounds"], ["--rounds"]),
         (["--aggregate"], ["--aggregate"]),
-        *(([option, ""], [f"{option} is empty"]) for option in ("--test", "--split", "--site-column", "--data")),
+        *(([option, ""], [option, "is empty"]) for option in ("--test", "--split", "--site-column", "--data")),
+        *(([option, ""], [option, "is empty"]) for option in ("--hospitals-at", "--out")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -45,22 +45,39 @@ PATIENCE = 100
 ROUNDS = 3
 
 
-def simulate(folder, program, *arguments):
+def simulate(folder, program, *arguments, stderr=subprocess.PIPE):
     command = [sys.executable, "-c", f"{HEAR_INTERRUPTS}\n{program}", "simulate", *arguments]
     return subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command,
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
+
+
+def interrupt(folder, number, **options):
+    """A run that is interrupted after its first round."""
+    tables = write_tables(folder / "data", 3, rows=12)
+    (folder / "task.toml").write_text(TASK)
+    data = [argument for table in tables for argument in ("--data", str(table))]
+    choices = ["--rounds", str(ROUNDS), "--local-steps", "1", "--colluding", "0", "--no-compare"]
+    program = INTERRUPTED.format(number=number) + MAIN
+    return simulate(folder, program, "--task", "task.toml", *data, "--out", "run", *choices, **options)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_interruption_that_nobody_can_be_told_of_is_one_all_the_same(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        assert interrupt(tmp_path, "SIGTERM", stderr=full).returncode == 130
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_run_says_how_to_go_on_and_can(tmp_path, number):
-    tables = write_tables(tmp_path / "data", 3, rows=12)
-    (tmp_path / "task.toml").write_text(TASK)
-    data = [argument for table in tables for argument in ("--data", str(table))]
-    options = ["--rounds", str(ROUNDS), "--local-steps", "1", "--colluding", "0", "--no-compare"]
-    ended = simulate(
-        tmp_path, INTERRUPTED.format(number=number) + MAIN, "--task", "task.toml", *data, "--out", "run", *options
-    )
+    ended = interrupt(tmp_path, number)
     assert ended.returncode == 130, ended.stderr
     assert "secagg simulate --resume run" in ended.stderr
     assert "Traceback" not in ended.stderr

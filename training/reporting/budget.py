@@ -166,7 +166,7 @@ def _run(run: RunSpending, delta: float, entries: Sequence[Entry]) -> RunFacts:
 
 
 def _asked_at(entries: Sequence[Entry], delta: float) -> float:
-    """The delta at which the ledger would refuse one more run: that of the first, which may be below ``delta``."""
+    """The delta at which the ledger would refuse one more run: that of its charter, which may be below ``delta``."""
     return max((entry.delta for entry in entries if entry.kind is Kind.RESERVE), default=delta)
 
 
