@@ -17,7 +17,7 @@ from secagg.charter.signing import (
     render_signatures,
     verify_charter,
 )
-from secagg.charter.toml import FALSE_FINGERPRINT, LARGEST_CHARTER, parse_charter, render_charter
+from secagg.charter.toml import LARGEST_CHARTER, parse_charter, render_charter
 from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded, write_atomically
 
@@ -29,7 +29,7 @@ def read_charter(folder: Path) -> Charter:
     """The charter in ``folder``, whoever has signed it.
 
     Raises:
-        InputError: ``unreadable``; ``false-fingerprint``; ``malformed-charter`` or what it contradicts itself in, if
+        InputError: ``unreadable``; ``malformed-charter``, ``false-fingerprint`` or what it contradicts itself in, if
             nobody has signed it.
         TamperingError: ``charter-altered``, if somebody has: nobody can sign what is no charter.
     """
@@ -39,8 +39,7 @@ def read_charter(folder: Path) -> Charter:
         return parse_charter(text)
     except InputError as error:
         signed = [signature.member for signature in read_signatures(folder)]
-        # Comments are not signed.
-        if not signed or error.reason == FALSE_FINGERPRINT:
+        if not signed:
             raise
         raise TamperingError(
             "charter-altered",

@@ -16,7 +16,6 @@ from secagg.identity import fingerprint
 from secagg.toml_text import read_toml, write_toml
 
 LARGEST_CHARTER = 4 * 1024 * 1024
-FALSE_FINGERPRINT: Final = "false-fingerprint"
 _MEMBER: Final = re.compile(r"^[ \t]*\[\[[ \t]*members[ \t]*\]\][ \t]*(?:#(.*))?$", re.MULTILINE)
 _HEADER = "What the members of this consortium agree on. Signed by each: any change needs new signatures."
 
@@ -63,7 +62,7 @@ def _require_true_fingerprints(content: str, charter: Charter) -> None:
         true = f"fingerprint {fingerprint(member.public_key)}"
         if shown.strip() not in ("", true):
             raise InputError(
-                FALSE_FINGERPRINT,
+                "false-fingerprint",
                 f"Beside {member.name} the charter's file says {shown.strip()!r}, and not {true!r}.",
                 culprit=member.name,
                 remedy="Ask whoever wrote the file. Comments are not signed: without them it is the same charter, and "
