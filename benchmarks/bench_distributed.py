@@ -7,8 +7,7 @@ as long as real ones.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 
+from benchmarks.measure import cpu_seconds
 from benchmarks.sizes import size
 from dp.integer_noise import integer_noise
 from dp.randomness import secure_generator
@@ -71,12 +71,6 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         yield ward
 
 
-def cpu(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
 class PlainTraining:
     """Plain DP-SGD at one hospital: Opacus as it comes, a row a patient, torch's own noise.
 
@@ -99,7 +93,7 @@ class PlainTraining:
 
     def seconds(self, steps: int) -> float:
         """CPU seconds of so many steps."""
-        return cpu(lambda: [self._step() for _ in range(steps)])
+        return cpu_seconds(lambda: [self._step() for _ in range(steps)])
 
     def _step(self) -> None:
         sample = torch.rand(PATIENTS, generator=self._generator) < self._rate
@@ -134,7 +128,7 @@ def bench_sampler(benchmark, figure):
     benchmark.pedantic(lambda: integer_noise(generator, "skellam", NUMBERS, 50_000), rounds=5)
     for noise in ("skellam", "discrete-gaussian"):
         for variance in (50_000, 200_000_000):
-            taken = min(cpu(lambda: integer_noise(generator, noise, NUMBERS, variance)) for _ in range(3))  # noqa: B023
+            taken = min(cpu_seconds(lambda: integer_noise(generator, noise, NUMBERS, variance)) for _ in range(3))  # noqa: B023
             target = {"at_least": 10} if noise == "skellam" else {}
             figure(f"{noise} of variance {variance:g}, one core", NUMBERS / taken / 1e6, "M/s", **target)
 
@@ -157,7 +151,7 @@ def bench_noise_and_encoding(benchmark, figure, ward):
     benchmark.pedantic(drawn, rounds=20, warmup_rounds=2)
     # By turns, as below; a single one is off by a fifth either way.
     plain = PlainTraining(charter)
-    turns = [cpu(lambda: [drawn() for _ in range(TURN)]) / plain.seconds(TURN) for _ in range(TURNS)]
+    turns = [cpu_seconds(lambda: [drawn() for _ in range(TURN)]) / plain.seconds(TURN) for _ in range(TURNS)]
     share = statistics.median(turns)
     what = f"noise of {len(noise.shares.variances)} components, rounding {patients} patients, encoding"
     figure(f"{what}: of a step", 100 * share, "%", at_most=10)
@@ -169,7 +163,7 @@ def bench_secure_step(benchmark, figure, ward):
     charter, interludes = ward.charter.charter, Interludes(PlainTraining(ward.charter.charter))
     coordinator = ward.coordinator(engine=EmbeddedEngine(ward.hospitals, on_answer=interludes.hear))
     spent: list[float] = []
-    benchmark.pedantic(lambda: spent.append(cpu(coordinator.run_epoch)), rounds=EPOCHS)
+    benchmark.pedantic(lambda: spent.append(cpu_seconds(coordinator.run_epoch)), rounds=EPOCHS)
     assert [record.step for record in coordinator.rounds] == list(range(1, EPOCHS * EPOCH_ROUNDS + 1))
     step = interludes.of_steps / interludes.steps
     secure = (sum(spent) - interludes.in_all) / (HOSPITALS * EPOCHS * EPOCH_ROUNDS)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,9 +84,9 @@ class Pieces:
     def __call__(self, streams: MaskStreams, length: int) -> Iterator[tuple[int, RingVector]]:
         for start, piece in in_one_process(streams, length):
             yield start, piece
-            size = piece.nbytes * len(streams.keys)
-            self.cipher += cpu_seconds(lambda size=size: expand_raw(size))
-            self.keystream += cpu_seconds(lambda size=size: expand_chunks(size))
+            work = piece.nbytes * len(streams.keys)
+            self.cipher += cpu_seconds(partial(expand_raw, work))
+            self.keystream += cpu_seconds(partial(expand_chunks, work))
 
 
 @dataclass(frozen=True)

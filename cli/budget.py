@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from secagg.errors import InputError
 from secagg.files import PRIVATE, create_atomically
 from secagg.identity import Identity
 from secagg.policy import load_policy
-from secagg.signed_log import FIRST_PREVIOUS
+from secagg.signed_log import FIRST_PREVIOUS, noted_head
 from training.clock import write_time
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import (
@@ -257,18 +256,14 @@ def release(folder: Path, charter: str, passphrase_file: Path | None, as_json: b
 
 
 def _noted_hash(noted: str) -> str:
-    """The hash that somebody noted: what is none is no sign of tampering."""
-    head = noted.strip().lower()
-    if head == NO_HEAD:
+    """The hash that somebody noted.
+
+    Raises:
+        InputError: ``bad-head``.
+    """
+    if noted.strip().lower() == NO_HEAD:
         return FIRST_PREVIOUS
-    if not re.fullmatch("[0-9a-f]{64}", head):
-        raise InputError(
-            "bad-head",
-            f"{noted!r} is no head of a ledger.",
-            culprit="--noted",
-            remedy=f"Give all 64 characters that `secagg budget verify` printed, or {NO_HEAD}.",
-        )
-    return head
+    return noted_head(noted, "a ledger", f"Give all 64 characters that `secagg budget verify` printed, or {NO_HEAD}.")
 
 
 def _require_in_part(noted: str, entries: Sequence[Entry], length: int, path: Path) -> None:

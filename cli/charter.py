@@ -159,7 +159,7 @@ def _check(content: Charter, policy: Path, folder: Path) -> None:
         )
         # A scheme is refused whoever is known, and the policy that is written then does not allow it either.
         remedy = have_one if error.reason == "unknown-member" else f"{error.remedy} {have_one}"
-        raise RefusedError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
+        raise error.with_remedy(remedy) from error
 
 
 def _missing(content: Charter, signatures: tuple[CharterSignature, ...]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
@@ -68,9 +68,8 @@ def room_for(out: Path, force: bool) -> Iterator[None]:
         )
     _require_demo(out)
     aside = out.absolute().with_name(f".{out.absolute().name}.replaced")
-    if aside.is_symlink():
-        aside.unlink()
-    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):
+        _discard(aside)
     try:
         out.rename(aside)
     except OSError as error:
@@ -81,11 +80,16 @@ def room_for(out: Path, force: bool) -> Iterator[None]:
         # What became of the new one decides: refused before it began, it left nothing, and the old one comes back.
         if not out.exists():
             aside.rename(out)
-        elif aside.is_symlink():
-            # What it led to is somebody's to keep.
-            aside.unlink()
         else:
-            shutil.rmtree(aside)
+            _discard(aside)
+
+
+def _discard(aside: Path) -> None:
+    if aside.is_symlink():
+        # What it leads to is somebody's to keep.
+        aside.unlink()
+    else:
+        shutil.rmtree(aside)
 
 
 def _require_demo(out: Path) -> None:

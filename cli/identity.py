@@ -90,7 +90,7 @@ def site_key(path: Path, public_key: str | None, passphrase_file: Path | None) -
         except InputError as error:
             # As in a copy that was made to be read elsewhere, without the key.
             remedy = f"{error.remedy} Or give the site's public key, which is in the charter, with --public-key."
-            raise InputError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
+            raise error.with_remedy(remedy) from error
     return public_key_of(public_key, f"The public key {public_key!r} is not 32 bytes in base64.", "--public-key")
 
 

@@ -92,8 +92,8 @@ def run(arguments: list[str]) -> int:
         return _USAGE
     except (Exception, KeyboardInterrupt) as error:
         # Before click tells that somebody stopped it, it writes a line, which may fail.
-        stopped = isinstance(error, OSError) and isinstance(error.__context__, KeyboardInterrupt)
-        cause = error.__context__ if stopped and error.__context__ else error
+        before = error.__context__
+        cause = before if isinstance(error, OSError) and isinstance(before, KeyboardInterrupt) else error
         if isinstance(cause, BrokenPipeError):
             return _FAILED
         told = _named(cause, arguments)

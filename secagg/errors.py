@@ -7,7 +7,7 @@ kept here so that each kind of failure has exactly one.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class SecaggError(Exception):
@@ -32,6 +32,10 @@ class SecaggError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """So that it comes through from another process, and not a failure to bring it through."""
         return _again, (type(self), self.reason, self.message, self.culprit, self.remedy)
+
+    def with_remedy(self, remedy: str, culprit: str | None = None) -> Self:
+        """The same with another remedy, and with another culprit where one is given."""
+        return type(self)(self.reason, self.message, culprit=culprit or self.culprit, remedy=remedy)
 
     def fields(self) -> dict[str, Any]:
         """What it says, by the names of its arguments."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -21,7 +22,7 @@ from typing import Annotated, Final, Generic, NamedTuple, Protocol, Self, TypeVa
 
 import msgspec
 
-from secagg.errors import SecaggError, TamperingError
+from secagg.errors import InputError, SecaggError, TamperingError
 from secagg.files import lock, unwritable_state
 from secagg.identity import SIGNATURE_SIZE, Signature
 from secagg.json_documents import MALFORMED
@@ -29,6 +30,7 @@ from secagg.signature_batch import SignatureBatch
 from secagg.sqlite_files import connect_to_write, opened_to_read
 
 FIRST_PREVIOUS: Final = "0" * 64
+_HEAD: Final = re.compile("[0-9a-f]{64}")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     sequence INTEGER PRIMARY KEY,
@@ -44,6 +46,18 @@ NOT_SIGNED: Final = "its signature is not this site's over its content"
 _DISK_IS_FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE"})
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+def noted_head(noted: str, of: str, remedy: str) -> str:
+    """The head of a chain as somebody noted it, in hexadecimal. What is none is a slip of the pen, and no tampering.
+
+    Raises:
+        InputError: ``bad-head``.
+    """
+    head = noted.strip().lower()
+    if not _HEAD.fullmatch(head):
+        raise InputError("bad-head", f"{noted!r} is no head of {of}.", culprit="--noted", remedy=remedy)
+    return head
 
 
 class Signer(Protocol):

@@ -42,4 +42,4 @@ def _as_read_back(charter: Charter) -> Charter:
     try:
         return parse_charter(render_charter(charter))
     except InputError as error:
-        raise InputError(error.reason, error.message, culprit=error.culprit, remedy="Choose another value.") from error
+        raise error.with_remedy("Choose another value.") from error

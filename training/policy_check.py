@@ -5,16 +5,14 @@ Knows policy, charter, ledger and latch of one site, and changes none of them.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from dp.ledger import BudgetUse
 from secagg.charter import Charter
 from secagg.charter.cautions import Caution, cautions
-from secagg.errors import InputError, TamperingError
+from secagg.errors import TamperingError
 from secagg.files import read_bounded, require_there
 from secagg.policy.acceptance import Change, fingerprints, read_change
 from secagg.policy.checks import refusals
@@ -22,10 +20,9 @@ from secagg.policy.loosening import Loosening, shown
 from secagg.policy.model import Policy
 from secagg.policy.needs import needed_policy
 from secagg.policy.toml import LARGEST_POLICY, POLICY_FILE, line_of, read_policy
+from secagg.signed_log import noted_head
 from training.hospital_folder import HospitalFolder
 from training.hospital_logs import read_site_ledger
-
-_HEAD: Final = re.compile("[0-9a-f]{64}")
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -183,15 +180,8 @@ def _members(policy: Policy, charter: Charter) -> dict[str, bool]:
 
 
 def _require_noted(change: Change, noted: str, path: Path) -> None:
-    wanted = noted.strip().lower()
-    if not _HEAD.fullmatch(wanted):
-        # A slip of the pen is no sign of tampering.
-        raise InputError(
-            "bad-head",
-            f"{noted!r} is no head of what a site remembers of its policy.",
-            culprit="--noted",
-            remedy="Give all 64 characters that `secagg policy show` printed.",
-        )
+    remedy = "Give all 64 characters that `secagg policy show` printed."
+    wanted = noted_head(noted, "what a site remembers of its policy", remedy)
     head = change.head.hex() if change.before else ""
     if head != wanted:
         raise TamperingError(

@@ -147,7 +147,7 @@ def _name_of(path: Path) -> str:
         check_name(name, f"the hospital whose records are {path}")
     except InputError as error:
         remedy = f"Name the hospital yourself, with --data NAME=PATH, or rename the file. {error.remedy}"
-        raise InputError(error.reason, error.message, culprit=name, remedy=remedy) from error
+        raise error.with_remedy(remedy, name) from error
     return name
 
 

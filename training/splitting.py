@@ -140,7 +140,7 @@ def _require_site_name(name: str, source: str, column: str) -> None:
             f"Write it otherwise in the column {column!r}, such as koeln for köln, or give each hospital a file of its "
             f"own, with --data NAME=PATH. {error.remedy}"
         )
-        raise InputError(error.reason, error.message, culprit=name, remedy=remedy) from error
+        raise error.with_remedy(remedy, name) from error
 
 
 def divide_by_patient(records: Records, test_fraction: float, seed: int) -> tuple[Records, Records | None]:

@@ -127,8 +127,7 @@ def check_case(case: Case) -> None:
     try:
         _ = case.dropped
     except InputError as error:
-        remedy = "Take a smaller share, or more hospitals."
-        raise InputError(error.reason, error.message, culprit=case.name, remedy=remedy) from error
+        raise error.with_remedy("Take a smaller share, or more hospitals.", case.name) from error
     if case.scheme == "mask-graph" and case.graph is None:
         raise InputError(
             "no-graph",

@@ -143,7 +143,7 @@ def _agreed(charter: Charter, given: Path | None) -> bytes:
         check_charter(charter, policy)
     except RefusedError as error:
         remedy = f"{error.remedy} No policy was given: give the one that allows it, with --policy."
-        raise RefusedError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
+        raise error.with_remedy(remedy) from error
     return render_policy(policy)
 
 

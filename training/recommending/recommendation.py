@@ -117,7 +117,7 @@ def _plan(wishes: Wishes, scheme: Scheme, draft: Draft, epoch: int) -> Plan:
         if error.reason != "too-large" or not draft.shares:
             raise
         remedy = f"Train fewer parameters: noise on so many takes {bits} bits a number, whatever --field-bits says."
-        raise InputError(error.reason, error.message, culprit=error.culprit, remedy=remedy) from error
+        raise error.with_remedy(remedy) from error
     return next(plan for plan in plans.ways if plan.chosen)
 
 
