@@ -1,5 +1,7 @@
 """Beside Flower SecAgg+: its own functions (see `benchmarks/flower/driver.py`) and ours, by turns, same work, one core.
 
+A turn is a fraction of a second: a mask, a vector added, a piece of the sum unmasked. So both meet the same moments.
+
 Ours are the real parties with everything that they do besides: signatures, commitments, checks, the latch on disk.
 Three things of which Flower's functions have no counterpart are told apart, without a target: keys made (Flower's are
 not timed either), the coordinator's checks of a key set-up, the hospital's check of the sum. Ours use every core where
@@ -24,14 +26,17 @@ from benchmarks.measure import seconds
 from benchmarks.sizes import size
 from benchmarks.sweep.flower import DRIVER, python
 from secagg.charter import Model
+from secagg.encoding.ring import RingVector
 from secagg.masking import MaskingClient
+from secagg.masking.keystream import MaskStreams, in_one_process
+from secagg.masking.prg import CHUNK_BYTES
 from secagg.masking.states import ServerState
 from tests.support.consortium import MODEL_DIGEST, Consortium
 
 PYTHON = python()
 HOSPITALS, THRESHOLD, DROPPED = 50, 34, frozenset(range(46, 51))
 UPDATES = size([1_000_000, 25_000_000], [20_000], [1_000_000])
-TURNS = {1_000_000: size(3, 1, 1), 25_000_000: 1, 20_000: 1}
+ROUNDS = {1_000_000: size(3, 1, 1), 25_000_000: 1, 20_000: 1}
 # Flower masks once after so many of ours. The median counts on both sides: a best would be better for more.
 MASKS_BETWEEN = {1_000_000: 5, 25_000_000: 15, 20_000: 15}
 # What Flower's functions do too, and what they do not.
@@ -63,6 +68,7 @@ class Flower:
         self.versions = json.loads(self._process.stdout.readline())
 
     def do(self, work: str, parameters: int) -> dict[str, float]:
+        """Seconds by part of one work that the driver knows."""
         order = {"work": work, "parameters": parameters, "hospitals": HOSPITALS}
         order |= {"threshold": THRESHOLD, "dropped": len(DROPPED)}
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -83,11 +89,68 @@ def flower() -> Iterator[Flower]:
     flower.end()
 
 
+class FlowersRound:
+    """A round by its functions, piece by piece."""
+
+    def __init__(self, flower: Flower, parameters: int) -> None:
+        self._do = lambda: flower.do("piece", parameters)
+        self._spent = self._do()
+
+    @property
+    def left(self) -> int:
+        """How many pieces."""
+        return int(self._spent["left"])
+
+    def go_on(self, pieces: int) -> None:
+        for _ in range(pieces):
+            self._spent = self._do()
+
+    def end(self) -> dict[str, float]:
+        """Seconds by part of all."""
+        self.go_on(self.left)
+        return self._spent
+
+
+class Interludes:
+    """What Flower does between two steps of ours: a round, and masks besides.
+
+    Attributes:
+        masks: seconds of each of its masks.
+        unmasking: seconds that our unmasking was interrupted for.
+    """
+
+    def __init__(self, flower: Flower, parameters: int) -> None:
+        self.masks: list[float] = []
+        self.unmasking = 0.0
+        self._round = FlowersRound(flower, parameters)
+        self._mask = lambda: self.masks.append(flower.do("mask", parameters)["mask"])
+        self._masks_between = MASKS_BETWEEN[parameters]
+
+    def after_mask(self, ours: int) -> None:
+        """Ours was masked and added; it adds one as well."""
+        if ours % self._masks_between == 0:
+            self._mask()
+        self._round.go_on(1)
+
+    def expand(self, streams: MaskStreams, length: int) -> Iterator[tuple[int, RingVector]]:
+        """An `Expander`: what our coordinator unmasks with, interrupted after each piece for some of Flower's."""
+        left = -(-length * streams.dtype.itemsize // CHUNK_BYTES)
+        for piece in in_one_process(streams, length):
+            yield piece
+            some = self._round.left // left
+            self.unmasking += seconds(lambda: self._round.go_on(some))  # noqa: B023
+            left -= 1
+
+    def end(self) -> dict[str, float]:
+        """Seconds by part of Flower's round."""
+        return self._round.end()
+
+
 class OurRound:
     """A whole epoch of one round, of which the parts of hospital 1 and of the coordinator are timed.
 
     Args:
-        after_mask: called after every hospital's mask, outside of the time.
+        after_mask: called after every hospital's mask is added, outside of the time.
     """
 
     def __init__(self, folder: Path, parameters: int, after_mask: Callable[[int], object] = lambda _: None) -> None:
@@ -111,6 +174,7 @@ class OurRound:
         for number, client in consortium.clients.items():
             if number not in DROPPED:
                 outbox += self._to_coordinator([(number, self._mask(client))], "add")
+                self._after_mask(len(self.masks))
         outbox = outbox or self._coordinator("add", server.timeout)
         while server.state is not ServerState.READY:
             outbox = self._to_coordinator(self._hospitals(outbox, "shares"), "unmask")
@@ -124,7 +188,6 @@ class OurRound:
         """The same work at every hospital."""
         message = []
         self.masks.append(seconds(lambda: message.append(client.mask(self.vector, MODEL_DIGEST))))
-        self._after_mask(len(self.masks))
         return message[0]
 
     def _hospitals(self, outbox: list[tuple[int, bytes]], part: str) -> list[tuple[int, bytes]]:
@@ -154,24 +217,23 @@ class OurRound:
 
 
 @pytest.mark.parametrize("parameters", UPDATES)
-def bench_beside_flower(benchmark, figure, tmp_path, flower, parameters):
+def bench_beside_flower(benchmark, figure, monkeypatch, tmp_path, flower, parameters):
     ours: list[Counter[str]] = []
     spread: list[Counter[str]] = []
     theirs: list[dict[str, float]] = []
     masks: list[float] = []
 
-    def mask(ours_so_far: int) -> None:
-        if ours_so_far % MASKS_BETWEEN[parameters] == 0:
-            masks.append(flower.do("mask", parameters)["mask"])
-
     def measure() -> None:
-        for turn in range(TURNS[parameters]):
-            with one_core():
-                ours.append(OurRound(tmp_path / f"{turn}-before", parameters, mask).run())
-                theirs.append(flower.do("round", parameters))
-                ours.append(OurRound(tmp_path / f"{turn}-after", parameters, mask).run())
+        for number in range(ROUNDS[parameters]):
+            with one_core(), monkeypatch.context() as patched:
+                interludes = Interludes(flower, parameters)
+                patched.setattr("secagg.masking.unmasking.over_processes", interludes.expand)
+                ours.append(OurRound(tmp_path / f"{number}", parameters, interludes.after_mask).run())
+                ours[-1]["unmask"] -= interludes.unmasking
+                theirs.append(interludes.end())
+                masks.extend(interludes.masks)
             if WITH_ALL_CORES:
-                spread.append(OurRound(tmp_path / f"{turn}-spread", parameters).run())
+                spread.append(OurRound(tmp_path / f"{number}-spread", parameters).run())
 
     benchmark.pedantic(measure, rounds=1)
     our, their, besides = _means(ours, PARTS), _means(theirs, PARTS), _means(ours, BESIDES)
@@ -204,5 +266,4 @@ def bench_beside_flower(benchmark, figure, tmp_path, flower, parameters):
 
 
 def _means(rounds: list[Counter[str]] | list[dict[str, float]], parts: tuple[str, ...]) -> dict[str, float]:
-    """Flower's rounds stand between two of ours, so that both meet the same moments."""
     return {part: mean(spent[part] for spent in rounds) for part in parts}

@@ -3,8 +3,9 @@
 One JSON object a line on standard input, {"work": ..., "parameters": d, "hospitals": n, "threshold": t, "dropped": k};
 on standard output one with the seconds by part: wall time, or CPU time if the order has {"clock": "cpu"}, and of
 rounds yardsticks too. An order with {"seconds": s} is done until so many CPU seconds have gone, each time with an
-answer. Works are "mask", "hospital" (one hospital's part of a round) and "round" (the coordinator's as well). Functions
-are called in the order in which `flwr.client.mod.secure_aggregation.secaggplus_mod` (hospital) and
+answer. Works are "mask", "hospital" (one hospital's part of a round), "round" (the coordinator's as well), and "piece":
+the next piece of a round, answered with the seconds of all until then and with how many are left. Functions are called
+in the order in which `flwr.client.mod.secure_aggregation.secaggplus_mod` (hospital) and
 `flwr.server.workflow.secure_aggregation.secaggplus_workflow` (coordinator) call them; all neighbours are each other's,
 as in SecAgg. Quantising is a part of its own: what is masked is quantised already.
 """
@@ -14,6 +15,7 @@ import os
 import sys
 import time
 from collections import Counter
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -103,34 +105,40 @@ def mask(own, parties, vector):
     return [ndarray_to_bytes(array) for array in vector]
 
 
-def add_up(masked, times):
-    """`collect_masked_vectors_stage`: the sum of what came in."""
-    total = None
-    for _ in range(times):
-        vector = [bytes_to_ndarray(data) for data in masked]
-        total = vector if total is None else parameters_addition(total, vector)
-    return parameters_mod(total, MOD_RANGE)
+class Coordinator:
+    """The sum of a round, and what is done to it. What one step frees is freed within its time."""
 
+    def __init__(self, masked):
+        self._masked, self._sum, self._secret = masked, None, None
 
-def take_off_own_mask(total, seed_shares):
-    """Of `unmask_stage`, for one who answered: rebuild the seed, take off the mask."""
-    seed = combine_shares(seed_shares)
-    return parameters_subtraction(total, pseudo_rand_gen(seed, MOD_RANGE, get_parameters_shape(total)))
+    def add(self):
+        """`collect_masked_vectors_stage`, for one who sent a vector."""
+        vector = [bytes_to_ndarray(data) for data in self._masked]
+        self._sum = vector if self._sum is None else parameters_addition(self._sum, vector)
 
+    def reduce(self):
+        """The end of `collect_masked_vectors_stage`, and of `unmask_stage`."""
+        self._sum = parameters_mod(self._sum, MOD_RANGE)
 
-def take_off_pairwise_masks(total, owner, parties, key_shares):
-    """Of `unmask_stage`, for one who dropped out: rebuild the key, take off what others masked with it."""
-    secret = combine_shares(key_shares)
-    for peer in parties:
-        if peer is owner:
-            continue
-        shared_key = generate_shared_key(bytes_to_private_key(secret), bytes_to_public_key(peer.pk1))
-        pairwise_mask = pseudo_rand_gen(shared_key, MOD_RANGE, get_parameters_shape(total))
-        if owner.number > peer.number:
-            total = parameters_addition(total, pairwise_mask)
-        else:
-            total = parameters_subtraction(total, pairwise_mask)
-    return total
+    def take_off_own_mask(self, seed_shares):
+        """Of `unmask_stage`, for one who answered: rebuild the seed, take off the mask."""
+        seed = combine_shares(seed_shares)
+        self._sum = parameters_subtraction(self._sum, self._mask(seed))
+
+    def rebuild_key(self, key_shares):
+        """Of `unmask_stage`, for one who dropped out."""
+        self._secret = combine_shares(key_shares)
+
+    def take_off_pairwise_mask(self, owner, peer):
+        """Of `unmask_stage`, for each of the others, who masked with the key of the one who dropped out."""
+        pairwise_mask = self._mask(
+            generate_shared_key(bytes_to_private_key(self._secret), bytes_to_public_key(peer.pk1))
+        )
+        combine = parameters_addition if owner.number > peer.number else parameters_subtraction
+        self._sum = combine(self._sum, pairwise_mask)
+
+    def _mask(self, key):
+        return pseudo_rand_gen(key, MOD_RANGE, get_parameters_shape(self._sum))
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -181,10 +189,28 @@ def time_hospital(parties, order):
 
 def time_round(parties, order):
     """One hospital's part, and the coordinator's."""
-    parts = Parts(CLOCKS[order.get("clock", "wall")])
-    masked = hospitals_part(parts, parties, order)
-    coordinators_part(parts, parties, order, masked)
-    return {**parts.answer(), "bytes": sum(len(data) for data in masked)}
+    whole = Round(parties, order)
+    while whole.left:
+        whole.do_one()
+    return whole.answer()
+
+
+class Round:
+    """One hospital's part, then the coordinator's by piece: all of it takes longer than a machine stays as fast."""
+
+    def __init__(self, parties, order):
+        self._parts = Parts(CLOCKS[order.get("clock", "wall")])
+        masked = hospitals_part(self._parts, parties, order)
+        self._bytes = sum(len(data) for data in masked)
+        self._pieces = iter(pieces := coordinators_pieces(parties, order, masked))
+        self.left = len(pieces)
+
+    def do_one(self):
+        self._parts.time(*next(self._pieces))
+        self.left -= 1
+
+    def answer(self):
+        return {**self._parts.answer(), "bytes": self._bytes}
 
 
 def hospitals_part(parts, parties, order):
@@ -197,35 +223,48 @@ def hospitals_part(parts, parties, order):
     return parts.time("mask", lambda: mask(parties[0], parties, vector))
 
 
-def coordinators_part(parts, parties, order, masked):
+def coordinators_pieces(parties, order, masked):
+    """The part of a round each belongs to, and what to do."""
     threshold, dropped = order["threshold"], parties[len(parties) - order["dropped"] :]
-    survivors = len(parties) - len(dropped)
-    total = parts.time("add", lambda: add_up(masked, survivors))
     # The coordinator combines what everybody answered; it is given no more than it needs, which is faster.
     seeds = {party.number: create_shares(party.rd_seed, threshold, len(parties))[:threshold] for party in parties}
-    secrets = {party.number: create_shares(party.sk1, threshold, len(parties))[:threshold] for party in dropped}
-    # What one step frees is freed within its time.
-    left = [total]
-    del total
+    keys = {party.number: create_shares(party.sk1, threshold, len(parties))[:threshold] for party in dropped}
+    coordinator = Coordinator(masked)
+    pieces = [("add", coordinator.add)] * (len(parties) - len(dropped)) + [("add", coordinator.reduce)]
     for owner in parties:
-        # By party: it takes seconds, and the machine is not as fast all the while.
-        if owner in dropped:
-            shares = secrets[owner.number]
-            parts.time("unmask", lambda: left.append(take_off_pairwise_masks(left.pop(), owner, parties, shares)))  # noqa: B023
-        else:
-            shares = seeds[owner.number]
-            parts.time("unmask", lambda: left.append(take_off_own_mask(left.pop(), shares)))  # noqa: B023
-    parts.time("unmask", lambda: parameters_mod(left.pop(), MOD_RANGE))
+        if owner not in dropped:
+            pieces.append(("unmask", partial(coordinator.take_off_own_mask, seeds[owner.number])))
+            continue
+        pieces.append(("unmask", partial(coordinator.rebuild_key, keys[owner.number])))
+        peers = [peer for peer in parties if peer is not owner]
+        pieces += [("unmask", partial(coordinator.take_off_pairwise_mask, owner, peer)) for peer in peers]
+    return [*pieces, ("unmask", coordinator.reduce)]
+
+
+class ByPiece:
+    """A round of which each order does one piece, and the last ends it."""
+
+    def __init__(self):
+        self._round = None
+
+    def __call__(self, parties, order):
+        self._round = self._round or Round(parties, order)
+        self._round.do_one()
+        answer = {**self._round.answer(), "left": self._round.left}
+        if not self._round.left:
+            self._round = None
+        return answer
 
 
 def main():
     print(json.dumps({"flwr": version("flwr"), "numpy": version("numpy")}), flush=True)
+    works = {"mask": time_mask, "hospital": time_hospital, "round": time_round, "piece": ByPiece()}
     parties = []
     for line in sys.stdin:
         order = json.loads(line)
         if len(parties) != order["hospitals"]:
             parties = [Party(number) for number in range(1, order["hospitals"] + 1)]
-        work = {"mask": time_mask, "hospital": time_hospital, "round": time_round}[order["work"]]
+        work = works[order["work"]]
         began = time.process_time()
         print(json.dumps(work(parties, order)), flush=True)
         while time.process_time() - began < order.get("seconds", 0):
