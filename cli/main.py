@@ -25,13 +25,15 @@ from secagg.printable import printable
 
 _FAILED = 1
 _USAGE = 2
+# Faults of which a traceback shows where they are, in this program or in the code of somebody's own task.
+_TRACED = frozenset({"internal", "custom-task", "building-fails"})
 # Raised since click 8.2; before, `secagg` alone simply shows its help.
 _NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("secagg"), prog_name="secagg")
-@click.option("--verbose", is_flag=True, help="Show the traceback of unexpected errors.")
+@click.option("--verbose", is_flag=True, help="Show the traceback of unexpected errors, also of a task's own code.")
 def cli(verbose: bool) -> None:
     """Train one model together with other hospitals; nobody sees any single hospital's update.
 
@@ -111,7 +113,7 @@ class InterruptedRunError(SecaggError):
 
 
 def _tell(told: SecaggError, error: BaseException, arguments: list[str]) -> None:
-    if told.reason == "internal" and "--verbose" in arguments:
+    if told.reason in _TRACED and "--verbose" in arguments:
         traceback.print_exception(error)
     if "--json" in arguments:
         content = {"error": told.fields() | {"exit_code": told.exit_code}}

@@ -34,6 +34,7 @@ from training.dropout import chosen_graph
 from training.evaluation import cell_count
 from training.hospital_setup import require_private_division
 from training.model_state import ModelLayout, flatten, model_digest
+from training.own_code_faults import in_full
 from training.prepared_task import PreparedTask
 from training.privacy_draft import Sizes, drafted_privacy
 from training.task import TaskSpec, build_task, load_custom_task
@@ -56,7 +57,9 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     _require_distinct([member.name for member in members])
     spec = _with_bins(spec, _NOISY_BINS if choices.metrics == "noisy" else USUAL_BINS)
     task = make_task(spec)
-    module = task.build_model()
+    # Whoever drafts is told the fault in full: nothing has read records into this task.
+    with in_full():
+        module = task.build_model()
     layout = ModelLayout.of(module)
     digest = model_digest(layout, flatten(module))
     require_same_model_again(task, module, digest)

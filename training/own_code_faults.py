@@ -1,4 +1,4 @@
-"""What is told of a fault that a task of somebody's own raised while it had records: its type alone, or all of it.
+"""What is told of a fault that a task of somebody's own raised: its type alone if it may have records, or all.
 
 Knows errors. Knows nothing of tasks or records.
 """
@@ -12,8 +12,9 @@ from typing import Final
 from secagg.errors import InputError
 
 READING_FAILS: Final = "reading-fails"
+BUILDING_FAILS: Final = "building-fails"
 TRAINING_FAILS: Final = "training-fails"
-_OF_OWN_CODE: Final = frozenset({READING_FAILS, TRAINING_FAILS})
+_OF_OWN_CODE: Final = frozenset({READING_FAILS, BUILDING_FAILS, TRAINING_FAILS})
 _WHERE_IN_FULL: Final = " A simulation tells the fault in full."
 
 
@@ -21,7 +22,7 @@ def by_its_type(reason: str, what: str, fault: Exception, culprit: str, remedy: 
     """An error that tells the type of ``fault`` and none of its words, which may tell of records. Raise it from that.
 
     Args:
-        reason: `READING_FAILS` or `TRAINING_FAILS`.
+        reason: `READING_FAILS`, `BUILDING_FAILS` or `TRAINING_FAILS`.
         what: a sentence without its full stop.
     """
     return InputError(reason, f"{what} {_type_of(fault)}", culprit=culprit, remedy=remedy + _WHERE_IN_FULL)
@@ -29,10 +30,10 @@ def by_its_type(reason: str, what: str, fault: Exception, culprit: str, remedy: 
 
 @contextmanager
 def in_full() -> Iterator[None]:
-    """Tells such a fault in its own words, to somebody who may see the records.
+    """Tells such a fault in its own words, to somebody who may see the records, or before anything has read them.
 
     Raises:
-        InputError: ``reading-fails``, ``training-fails``.
+        InputError: ``reading-fails``, ``building-fails``, ``training-fails``.
     """
     try:
         yield

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from secagg.charter.cautions import Caution
 from secagg.errors import InputError, SecaggError
-from training.own_code_faults import READING_FAILS, by_its_type
+from training.own_code_faults import BUILDING_FAILS, READING_FAILS, by_its_type
 from training.records import Records
 from training.tasks.backbone import Tensors, load_backbone, read_backbone
 from training.tasks.layers import last_layer
@@ -77,10 +77,8 @@ class PreparedTask:
         """
         try:
             records = self.inner.read(path)
-        except (SecaggError, OSError):
-            raise
         except Exception as fault:
-            if not self.spec.is_custom:
+            if not self.spec.is_custom or _tells_enough(fault):
                 raise
             what = f"read of {self.spec.kind} failed on {path}"
             remedy = "Correct the task's code, or what it reads."
@@ -94,8 +92,8 @@ class PreparedTask:
         """The starting model, with `model.train` of the task's settings trainable and the rest frozen.
 
         Raises:
-            InputError: as the task's own; ``no-model``; of `read_backbone` and `load_backbone`; ``no-last-layer``; of
-                `add_low_rank`.
+            InputError: as the task's own; ``building-fails``, for what else somebody's own code raises; ``no-model``;
+                of `read_backbone` and `load_backbone`; ``no-last-layer``; of `add_low_rank`.
         """
         model, _ = self._without_batch_norm()
         spec = self.spec.model
@@ -120,13 +118,22 @@ class PreparedTask:
         return read_backbone(self.spec.model)
 
     def _without_batch_norm(self) -> tuple[nn.Module, Replaced]:
-        model, fixed = self.inner.build_model(), 0
+        model, fixed = self._as_built(), 0
         if not isinstance(model, nn.Module):
             raise self._other_than("build_model", model, "no-model", "torch.nn.Module")
         if self.spec.model.train != "all":
             model, fixed = fix_norms(model, self._backbone.keys())
         model, grouped = group_norms(model)
         return model, Replaced(grouped, fixed)
+
+    def _as_built(self) -> nn.Module:
+        try:
+            return self.inner.build_model()
+        except Exception as fault:
+            if not self.spec.is_custom or _tells_enough(fault):
+                raise
+            kind, remedy = self.spec.kind, "Correct the task's code: `secagg --verbose …` shows where."
+            raise by_its_type(BUILDING_FAILS, f"build_model of {kind} failed", fault, kind, remedy) from fault
 
     def _other_than(self, member: str, given: object, reason: str, wanted: str) -> InputError:
         return InputError(
@@ -135,6 +142,11 @@ class PreparedTask:
             culprit=self.spec.kind,
             remedy="docs/tasks.md says what each member of a task gives.",
         )
+
+
+def _tells_enough(fault: Exception) -> bool:
+    """Whether it is one of ours, or of the system with the file's name: libraries raise others, which have none."""
+    return isinstance(fault, SecaggError) or (isinstance(fault, OSError) and fault.filename is not None)
 
 
 def _partly_frozen(model: nn.Module, spec: ModelSpec) -> nn.Module:

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from secagg.errors import InputError
+from secagg.errors import InputError, SecaggError
 from training.records import Records
 from training.tasks.images import ImageTask
 from training.tasks.spec import IMAGES, TABULAR, DataSpec, EvaluationSpec, ModelSpec, TaskSpec, load_task_file
@@ -76,7 +76,7 @@ def load_custom_task(spec: TaskSpec) -> Task:
     """Import ``module:function`` of a custom kind and call it with the specification. Runs that code.
 
     Raises:
-        InputError: ``custom-task`` when it cannot be imported or does not give a task.
+        InputError: ``custom-task`` when it cannot be imported, fails, or does not give a task.
     """
     module_name, _, function_name = spec.kind.partition(":")
     try:
@@ -84,6 +84,13 @@ def load_custom_task(spec: TaskSpec) -> Task:
     except (ImportError, AttributeError, TypeError) as fault:
         message = f"Cannot build the task {spec.kind!r}: {fault}."
         remedy = "Install the package; the function must take a TaskSpec."
+        raise InputError("custom-task", message, culprit=spec.kind, remedy=remedy) from fault
+    except SecaggError:
+        raise
+    # Somebody's own code may raise anything.
+    except Exception as fault:
+        message = f"Cannot build the task {spec.kind!r}: {type(fault).__name__}: {fault}."
+        remedy = "Correct the task's code: `secagg --verbose …` shows where."
         raise InputError("custom-task", message, culprit=spec.kind, remedy=remedy) from fault
     if not isinstance(task, Task):
         message = f"{spec.kind!r} did not return a task."

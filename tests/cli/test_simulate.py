@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 
 import msgspec
 import pytest
@@ -540,6 +541,40 @@ def test_a_task_that_cannot_be_used_is_named_and_nothing_is_written(simulate, he
     (here / "task.toml").write_bytes(content if isinstance(content, bytes) else content.encode())
     with nothing_written(here):
         simulate().failed(UNUSABLE, reason, *mentions)
+
+
+OWN = """
+from training.tasks.tabular import TabularTask
+
+class Own(TabularTask):
+    def build_model(self):
+        return self.spec.model.depth
+
+def build(spec):
+    return Own(spec)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "told"),
+    [
+        (OWN, "building-fails", "build_model of faulty_task:build failed (AttributeError: 'ModelSpec' object has no"),
+        ("depth = {}['depth']", "custom-task", "Cannot build the task 'faulty_task:build': KeyError: 'depth'."),
+    ],
+)
+def test_a_fault_in_code_of_ones_own_is_told_in_full_and_verbose_shows_where(
+    secagg, here, monkeypatch, code, reason, told
+):
+    (here / "faulty_task.py").write_text(code)
+    (here / "task.toml").write_text(TASK.replace("tabular-classification", "faulty_task:build"))
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "faulty_task", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    arguments = ("simulate", "--task", "task.toml", "--data", "data", "--out", "run")
+    with nothing_written(here):
+        secagg(*arguments).failed(UNUSABLE, reason, told, "secagg --verbose")
+        shown = secagg("--verbose", *arguments).err
+    assert "faulty_task.py" in shown.partition("Traceback")[2]
 
 
 def test_a_task_that_does_not_exist_is_named(secagg, here):

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from PIL import UnidentifiedImageError
 from safetensors.torch import save
 from torch import nn
 
@@ -195,11 +196,14 @@ def test_what_is_not_records_or_not_a_model_is_told_as_what_it_is(call, reason, 
 
 @dataclass(frozen=True)
 class Failing(ImageTask):
-    """Reading raises what it was given."""
+    """Reading and building raise what it was given."""
 
     fault: Exception
 
     def read(self, _path: Path) -> Any:
+        raise self.fault
+
+    def build_model(self) -> Any:
         raise self.fault
 
 
@@ -210,13 +214,39 @@ def test_of_what_somebodys_own_reading_raises_a_hospital_is_told_the_file_and_th
     assert "P-17" not in caught.value.diagnostics()
 
 
-@pytest.mark.parametrize("fault", [InputError("no-label", "There is none."), FileNotFoundError("a.npz")])
-def test_what_tells_enough_by_itself_is_passed_on(fault):
+CALLS = [lambda task: task.read(Path("a.npz")), lambda task: task.build_model()]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["read", "build_model"])
+@pytest.mark.parametrize(
+    "fault", [InputError("no-label", "There is none."), FileNotFoundError(2, "No such file or directory", "a.npz")]
+)
+def test_what_tells_enough_by_itself_is_passed_on(fault, call):
     with pytest.raises(type(fault)) as caught:
-        PreparedTask(Failing(spec_of("own:task"), fault)).read(Path("a.npz"))
+        call(PreparedTask(Failing(spec_of("own:task"), fault)))
     assert caught.value is fault
 
 
-def test_a_fault_of_the_toolkits_own_reading_is_not_told_as_somebodys():
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    list(zip(CALLS, ["reading-fails", "building-fails"], strict=True)),
+    ids=["read", "build_model"],
+)
+def test_what_a_library_raises_as_one_of_the_system_without_a_files_name_is_the_codes_own_fault(call, reason):
+    with pytest.raises(InputError, match=r"\(UnidentifiedImageError\)\.") as caught:
+        call(PreparedTask(Failing(spec_of("own:task"), UnidentifiedImageError("P-17 is no image"))))
+    assert caught.value.reason == reason
+    assert "P-17" not in caught.value.diagnostics()
+
+
+def test_of_what_somebodys_own_model_raises_a_hospital_is_told_the_type_alone():
+    with pytest.raises(InputError, match=r"build_model of own:task failed \(KeyError\)\.") as caught:
+        PreparedTask(Failing(spec_of("own:task"), KeyError("P-17"))).build_model()
+    assert (caught.value.reason, caught.value.culprit) == ("building-fails", "own:task")
+    assert "P-17" not in caught.value.diagnostics()
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["read", "build_model"])
+def test_a_fault_of_the_toolkits_own_task_is_not_told_as_somebodys(call):
     with pytest.raises(KeyError):
-        PreparedTask(Failing(spec_of(), KeyError("P-17"))).read(Path("a.npz"))
+        call(PreparedTask(Failing(spec_of(), KeyError("P-17"))))

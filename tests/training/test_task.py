@@ -55,6 +55,34 @@ def test_code_that_gives_no_task_is_refused(custom_module: str, function: str) -
     assert caught.value.reason == "custom-task"
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def build(spec)\n    return None\n", "SyntaxError: expected ':' (ward_task.py, line 1)"),
+        ("settings = undefined\n", "NameError: name 'undefined' is not defined"),
+        ("def build(spec):\n    return {}['depth']\n", "KeyError: 'depth'"),
+        ("def build(spec):\n    raise ValueError('no depth')\n", "ValueError: no depth"),
+    ],
+)
+def test_whatever_somebodys_own_code_raises_is_told_as_its_fault(
+    custom_module: str, tmp_path: Path, code: str, told: str
+) -> None:
+    (tmp_path / f"{custom_module}.py").write_text(code)
+    with pytest.raises(InputError) as caught:
+        load_custom_task(TaskSpec.from_settings(f"{custom_module}:build", b"{}"))
+    assert caught.value.reason == "custom-task"
+    assert caught.value.message == f"Cannot build the task 'ward_task:build': {told}."
+    assert "secagg --verbose" in caught.value.diagnostics()
+
+
+def test_what_somebodys_own_code_refuses_itself_is_passed_on(custom_module: str, tmp_path: Path) -> None:
+    refuses = "from secagg.errors import InputError\ndef build(spec):\n    raise InputError('too-deep', 'Too deep.')\n"
+    (tmp_path / f"{custom_module}.py").write_text(refuses)
+    with pytest.raises(InputError) as caught:
+        load_custom_task(TaskSpec.from_settings(f"{custom_module}:build", b"{}"))
+    assert caught.value.reason == "too-deep"
+
+
 def test_a_package_that_is_not_installed_is_refused() -> None:
     with pytest.raises(InputError, match="no_such_package"):
         load_custom_task(TaskSpec.from_settings("no_such_package:build", b"{}"))
