@@ -118,7 +118,10 @@ def split_by_column(task: TabularTask, path: Path, column: str) -> tuple[Site, .
         InputError: ``missing-column``, ``site-column-is-a-feature``, ``bad-name``, or what reading the table raises.
     """
     table = read_task_table(task.spec, path)
-    position = table.position(column)
+    try:
+        position = table.position(column)
+    except InputError as error:
+        raise error.with_remedy("Give one of these columns with --site-column, or correct the file.") from error
     if column in task.spec.bind(table.columns).data.features:
         message = f"The column {column!r} says which hospital a record is from, and is also an input of the model."
         remedy = "Add it to data.drop in the task."
@@ -232,4 +235,4 @@ def _top_up(parts: list[list[int]], rows_of_patient: npt.NDArray[np.int64], mini
 
 
 def _too_few(message: str) -> InputError:
-    return InputError("too-few-patients", message, remedy="Use fewer hospitals, a smaller minimum or more records.")
+    return InputError("too-few-patients", message, remedy="Use fewer hospitals, or more records.")

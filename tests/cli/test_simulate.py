@@ -466,8 +466,8 @@ def test_test_records_that_do_not_exist_are_named(simulate, here):
         (["--split", "iid"], "no-hospitals", ["--hospitals 8"]),
         (["--split", "fairly", "--hospitals", "3"], "bad-split", ["'fairly'", "'iid'"]),
         (["--split", "dirichlet:0", "--hospitals", "3"], "bad-split", ["'dirichlet:0'"]),
-        (["--split", "iid", "--hospitals", "300"], "too-few-patients", ["300 hospitals"]),
-        (["--site-column", "ward"], "missing-column", ["'ward'", "age, dose, ill"]),
+        (["--split", "iid", "--hospitals", "300"], "too-few-patients", ["300 hospitals. Use fewer hospitals, or more"]),
+        (["--site-column", "ward"], "missing-column", ["'ward'", "age, dose, ill. Give one", "with --site-column"]),
         (["--site-column", "age"], "site-column-is-a-feature", ["'age'", "data.drop"]),
     ],
 )
