@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +28,11 @@ def numbers_a_second(terms: EncryptionTerms) -> float:
     Raises:
         InputError: ``no-tenseal``, ``no-anonymous-memory``, ``other-tenseal``, ``other-modulus``, ``wrong-sum``.
     """
-    library, spec = _load(), terms.spec
-    cipher, sums = library.Cipher(spec, os.urandom(_SEED_SIZE)), library.BlockSums(spec, blocks=1)
+    # Only here: every other use of this module does without TenSEAL.
+    from secagg.homomorphic.cipher import BlockSums, Cipher
+
+    spec = terms.spec
+    cipher, sums = Cipher(spec, os.urandom(_SEED_SIZE)), BlockSums(spec, blocks=1)
     fresh, total = memoryview(bytearray(spec.fresh_block_size)), memoryview(bytearray(spec.sum_block_size))
     # The noise of more than there are hospitals may come to more than there is room for.
     summed = min(_REPEATS, terms.contributors)
@@ -57,20 +59,6 @@ def _drawn(count: int, bits: int, summed: int) -> Integers:
 def _modulo(values: Integers, bits: int) -> Words:
     """The same modulo 2^bits, as they are encrypted: negative ones wrap when they are added."""
     return values.view(np.uint64) & np.uint64((1 << bits) - 1)
-
-
-def _load() -> Any:
-    try:
-        # Only here: every other use of this module does without TenSEAL.
-        import secagg.homomorphic.cipher as library
-    except ImportError as error:
-        raise InputError(
-            "no-tenseal",
-            f"TenSEAL cannot be loaded: {error}.",
-            culprit="tenseal",
-            remedy="Install it again, or choose the scheme mask, which does not need it.",
-        ) from error
-    return library
 
 
 def _require_sum(due: Words, found: Words) -> None:

@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tenseal import sealapi
 
 from secagg.errors import RemoteProtocolError
 from secagg.homomorphic.plaintexts import plaintexts_of
-from secagg.homomorphic.seal import Channel, make_context
+from secagg.homomorphic.seal import Channel, make_context, sealapi
 from secagg.homomorphic.serialized import CiphertextFormat, coefficients_in, load_ciphertext, residues_in
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import Words, check_each, pack_words, unpack_each

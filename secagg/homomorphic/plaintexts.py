@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from tenseal import sealapi
 
 from secagg.homomorphic.parameters import Encryption
-from secagg.homomorphic.seal import Channel
+from secagg.homomorphic.seal import Channel, sealapi
 from secagg.homomorphic.serialized import CiphertextFormat, coefficients_in, plaintext_head, residues_in
 from secagg.homomorphic.spec import CipherSpec
 from secagg.homomorphic.words import Words

@@ -15,11 +15,21 @@ from functools import cache, lru_cache
 from typing import Any, Final, Protocol
 
 import zstandard
-from tenseal import sealapi
 
 from secagg.errors import InputError
 from secagg.files import can_open, is_out_of_files, too_many_files
 from secagg.homomorphic.parameters import Encryption, ParameterSet, require_secure
+
+try:
+    # All others have it from here: whoever loads the first of them is told.
+    from tenseal import sealapi as sealapi
+except ImportError as lacking:
+    raise InputError(
+        "no-tenseal",
+        f"TenSEAL cannot be loaded: {lacking}.",
+        culprit="tenseal",
+        remedy="Install it again, or choose the scheme mask, which does not need it.",
+    ) from lacking
 
 _HEADER: Final = struct.Struct("<HBBBBHQ")
 _MAGIC: Final = 0xA15E

@@ -10,11 +10,10 @@ import struct
 from typing import Any, Final
 
 import numpy as np
-from tenseal import sealapi
 
 from secagg.errors import InputError, RemoteProtocolError
 from secagg.homomorphic.parameters import Encryption
-from secagg.homomorphic.seal import Channel, header
+from secagg.homomorphic.seal import Channel, header, sealapi
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import Words
 

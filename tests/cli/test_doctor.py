@@ -18,6 +18,7 @@ from safetensors.torch import save
 import cli.doctor
 from cli.doctor_storage import file_system_of
 from tests.cli.outcome import FAILED, UNUSABLE, Outcome
+from tests.support.lacking_tenseal import without_tenseal
 
 MEMORY = Path("/dev/shm")
 WEAKNESS = "a coordinator that colludes with any one of them reads every hospital's update"
@@ -163,15 +164,16 @@ def test_where_there_is_no_nameless_memory_a_masked_charter_is_none(secagg, char
     assert secagg("doctor", "--charter", charter_of("mask")).code == 0
 
 
-def test_a_scheme_that_does_not_run_is_a_warning_until_a_charter_asks_for_it(secagg, charter_of, monkeypatch):
-    monkeypatch.setitem(sys.modules, "secagg.homomorphic.cipher", None)
-    outcome = secagg("doctor", "--json")
+def test_a_scheme_that_does_not_run_is_a_warning_until_a_charter_asks_for_it(secagg, charter_of):
+    charter = charter_of("double-lock")
+    with without_tenseal():
+        outcome, asked = secagg("doctor", "--json"), secagg("doctor", "--charter", charter)
     assert outcome.code == 0
     for scheme in ("double-lock", "bfv", "ckks"):
         finding = findings_of(outcome)[f"scheme {scheme}"]
         assert finding["found"].startswith("does not run here. TenSEAL cannot be loaded")
         assert [warning["code"] for warning in finding["warnings"]] == ["no-tenseal"]
-    assert secagg("doctor", "--charter", charter_of("double-lock")).code == FAILED
+    assert asked.code == FAILED
 
 
 def test_tenseal_is_no_optional_package(secagg, monkeypatch):

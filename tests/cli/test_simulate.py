@@ -32,6 +32,7 @@ from tests.cli.outcome import (
     nothing_written,
 )
 from tests.support.hospitals import write_tables
+from tests.support.lacking_tenseal import without_tenseal
 from training.devices import resolve_device
 from training.run_lock import alone
 from training.simulation_folder import read_settings
@@ -89,6 +90,13 @@ def test_the_result_as_json_says_the_same(secagg, consortium):
         "seed": 0,
     }
     assert result["federated"]["patients"] > 0
+
+
+def test_where_tenseal_cannot_be_loaded_an_encrypted_simulation_says_so(secagg, here):
+    arguments = ["--task", "task.toml", "--data", "data", "--out", "run", *SHORT]
+    with without_tenseal():
+        outcome = secagg("simulate", *arguments, "--scheme", "double-lock")
+    outcome.failed(UNUSABLE, "no-tenseal", "TenSEAL cannot be loaded", "choose the scheme mask")
 
 
 def test_with_a_comparison_pooled_and_alone_are_shown_too(secagg, here):

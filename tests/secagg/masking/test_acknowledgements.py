@@ -11,7 +11,7 @@ import pytest
 import tenseal
 from tenseal import sealapi
 
-from secagg.errors import LocalProtocolError, RemoteProtocolError, TamperingError
+from secagg.errors import InputError, LocalProtocolError, RemoteProtocolError, TamperingError
 from secagg.homomorphic import form
 from secagg.homomorphic.cipher import Cipher
 from secagg.homomorphic.context import public_context
@@ -27,7 +27,8 @@ from secagg.wire import Sealer, Stage
 from secagg.wire.envelope import decode, peek
 from tests.support.consortium import MODEL_DIGEST, Consortium, make_identities
 from tests.support.encrypted import opened
-from tests.support.errors import reason_of
+from tests.support.errors import error_of, reason_of
+from tests.support.lacking_tenseal import without_tenseal
 from tests.support.misbehaving import MisbehavingCoordinator
 from tests.support.seal_releases import another_seal, serialized_parameters
 
@@ -94,6 +95,24 @@ def test_a_hospital_that_got_other_contributions_has_another_secret(tmp_path):
     keys = {client._epoch.group._key for client in consortium.clients.values()}
     assert len(keys) == 1
     assert keys.isdisjoint({client.tag_key for client in consortium.clients.values()})
+
+
+@schemes
+def test_a_hospital_where_tenseal_cannot_be_loaded_says_what_it_lacks(tmp_path, scheme):
+    consortium = Consortium.make(tmp_path, MEMBERS, scheme=scheme)
+    outbox = consortium.server.open()
+    while consortium.server.state is not ServerState.ACKNOWLEDGING:
+        outbox = consortium.answer(consortium.deliver(outbox))
+    client, deals = consortium.clients[2], dict(outbox)[2]
+    with without_tenseal():
+        lacking = error_of(client.receive, deals)
+    assert isinstance(lacking, InputError)
+    assert (lacking.reason, lacking.culprit) == ("no-tenseal", "tenseal")
+    assert "mask" in lacking.remedy
+    # It is where it was, and goes on once the library is there.
+    assert client.state is ClientState.DEALT
+    (message,) = client.receive(deals)
+    assert peek(message).stage is Stage.ACKNOWLEDGE
 
 
 # --- What the coordinator makes of it ------------------------------------------------------------------------
