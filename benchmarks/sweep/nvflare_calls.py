@@ -1,17 +1,21 @@
 """What NVFlare does with a vector where it encrypts homomorphically, with its defaults, by the same calls of TenSEAL.
 
-Of NVFlare's source, in the order in which it is used:
+Of NVFlare 2.9's source, in the order in which it is used (`tests/benchmarks/test_nvflare_calls.py` compares it):
 
-- `nvflare/lighter/impl/he.py`, `HEBuilder`: the context has ``poly_modulus_degree=8192``, ``coeff_mod_bit_sizes=[60,
-  40, 40]``, ``scale_bits=40``, ``scheme="CKKS"`` and ``ts.ENCRYPTION_TYPE.SYMMETRIC``.
-- `nvflare/app_opt/he/model_encryptor.py`: ``ts.ckks_vector(self.tenseal_context, values).serialize()``; ``values`` is
-  an array that was multiplied by a float64.
-- `nvflare/app_opt/he/intime_accumulate_model_aggregator.py`: ``ts.ckks_vector_from(self.tenseal_context, v)``, then
-  ``self.total[k] = current_total + weighted_value``; at the end ``v * (1.0 / self.counts[k])``, which is serialized.
-- `nvflare/app_opt/he/model_decryptor.py`: ``ts.ckks_vector_from(self.tenseal_context, ndarray)``, then ``decrypt()``.
-  That is a list; making an array of it is left to whoever trains, and not counted here.
+- `nvflare/lighter/impl/he.py`, `HEBuilder`: ``poly_modulus_degree=8192``, ``coeff_mod_bit_sizes = [60, 40, 40]``,
+  ``scale_bits=40``, ``scheme="CKKS"``, ``encryption_type=ts.ENCRYPTION_TYPE.SYMMETRIC`` and ``generate_relin_keys()``.
+- `nvflare/app_opt/he/model_encryptor.py`: ``ts.ckks_vector(self.tenseal_context, values)``; ``values`` is an array that
+  was multiplied: ``values * np.float64(self.n_iter)``.
+- `nvflare/app_opt/he/decomposers.py`, on the way to the coordinator and back: ``target.serialize()``, and
+  ``ts.ckks_vector_from(context, vec_data)``.
+- `nvflare/app_common/aggregators/weighted_aggregation_helper.py`: ``self.total[k] = current_total + v``; at the end
+  ``v * (1.0 / self.counts[k])``.
+- `nvflare/app_opt/he/model_decryptor.py`: ``values.decrypt(secret_key=self.tenseal_context.secret_key())``. That is a
+  list; making an array of it is left to whoever trains, and not counted here.
 
-The one difference: its contexts use a thread for each core; here it is one.
+Its contexts use a thread for each core; here it is one. It does more, which is left out here: with each vector it sends
+the context, 0.66 MB with its keys, and makes that anew where the vector comes; it copies the first vector that comes,
+and adds the mean to the model while it is encrypted.
 """
 
 from __future__ import annotations
