@@ -77,7 +77,7 @@ def shape_of(scheme: Scheme, hospitals: int, parameters: int, dropped: int) -> t
     """What is compared, and how many collude."""
     colluding = hospitals // 20 if hospitals >= NEIGHBOURS_FROM else 1
     graph = smallest_graph(hospitals, colluding, dropped) if hospitals >= NEIGHBOURS_FROM else None
-    threshold, parameter_set = smallest_threshold(hospitals, colluding), fitting_parameters(parameters)
+    threshold, parameter_set = smallest_threshold(hospitals, colluding), fitting_parameters(parameters, hospitals)
     shape = Shape(hospitals, threshold, dropped, parameters + 1, 24, ROUNDS, graph, scheme, parameter_set)
     return shape, colluding
 

@@ -200,7 +200,7 @@ _OPTIONS = [
         type=click.Choice([FITTING_PARAMETERS, *sorted(ALLOWED)]),
         default=FITTING_PARAMETERS,
         show_default=True,
-        help="Parameter set of an encrypted scheme; auto: one that fits the model.",
+        help="Parameter set of an encrypted scheme; auto: one that fits model and consortium.",
     ),
     colluding_option,
     click.option(

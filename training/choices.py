@@ -26,7 +26,8 @@ class CharterChoices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What a person decides; everything else in a charter follows.
 
     Attributes:
-        homomorphic: the parameter set of an encrypted scheme; ``auto`` for the one that fits the model's size.
+        homomorphic: the parameter set of an encrypted scheme; ``auto`` for the one that fits the size of
+            model and consortium.
         epsilon: the budget of the whole run under differential privacy.
         noise_levels: for how many survivors surplus noise is removed again, under ``distributed``; for those
             who are left of an expected drop-out if not given.

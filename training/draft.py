@@ -1,7 +1,7 @@
 """Drafting a charter: from a task and a few choices to everything that the members sign.
 
 Knows which charter fields follow from others: the model's digest and size from the task, the noise from epsilon, the
-threshold from the number of members, the parameters of ciphertexts from the model's size. Signs nothing.
+threshold from the number of members, the parameters of ciphertexts from that and the model's size. Signs nothing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         max_colluding=choices.max_colluding,
         scheme=choices.scheme,
         graph=graph,
-        homomorphic=_homomorphic(choices, layout.size),
+        homomorphic=_homomorphic(choices, layout.size, len(members)),
         model=Model(digest=digest, parameters=layout.size),
         task=task_choice(spec),
         training=training,
@@ -111,10 +111,10 @@ def _require_distinct(names: Sequence[str]) -> None:
             )
 
 
-def _homomorphic(choices: CharterChoices, parameters: int) -> Homomorphic:
+def _homomorphic(choices: CharterChoices, parameters: int, members: int) -> Homomorphic:
     if choices.homomorphic == FITTING_PARAMETERS:
         encrypted = choices.scheme in ENCRYPTED_SCHEMES
-        return Homomorphic(parameters=fitting_parameters(parameters)) if encrypted else Homomorphic()
+        return Homomorphic(parameters=fitting_parameters(parameters, members)) if encrypted else Homomorphic()
     if choices.scheme not in ENCRYPTED_SCHEMES:
         raise InputError(
             "nothing-encrypted",

@@ -118,9 +118,8 @@ def make_plans(
     threshold = smallest_threshold(members, colluding)
     check_noise_levels(noise_levels, members, threshold)
     dropped = count_dropped(members, colluding, dropout)
-    complete = Shape(
-        members, threshold, dropped, parameters + 1, bits, rounds, None, parameter_set=fitting_parameters(parameters)
-    )
+    parameter_set = fitting_parameters(parameters, members)
+    complete = Shape(members, threshold, dropped, parameters + 1, bits, rounds, None, parameter_set=parameter_set)
     rates = measured_rates()
     ways: list[Plan] = []
     left_out: dict[Scheme, InputError] = {}

@@ -162,5 +162,5 @@ def _sum_size(case: Case, scheme: CharterScheme) -> int:
     """Bytes."""
     if not case.encrypted:
         return packed_size(case.parameters + 1, USUAL_FIELD_BITS)
-    parameters = fitting_parameters(case.parameters)
+    parameters = fitting_parameters(case.parameters, case.hospitals)
     return form_of(scheme, parameters, Ring(USUAL_FIELD_BITS), case.parameters + 1, case.hospitals).sum_size

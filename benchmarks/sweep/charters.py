@@ -84,7 +84,7 @@ def _charter(case: Case, identities: list[Identity]) -> Charter:
         max_colluding=case.colluding,
         scheme=case.charter_scheme or "mask",
         graph=NeighbourGraph.of(case.graph),
-        homomorphic=Homomorphic(parameters=fitting_parameters(case.parameters)) if case.encrypted else Homomorphic(),
+        homomorphic=_homomorphic(case),
         model=Model(digest=bytes(DIGEST_SIZE), parameters=case.parameters),
         task=TaskChoice(kind="tabular-classification", settings={}),
         training=Training(
@@ -94,6 +94,12 @@ def _charter(case: Case, identities: list[Identity]) -> Charter:
         privacy=_privacy(case),
         epoch_rounds=USUAL_EPOCH_ROUNDS,
     )
+
+
+def _homomorphic(case: Case) -> Homomorphic:
+    if not case.encrypted:
+        return Homomorphic()
+    return Homomorphic(parameters=fitting_parameters(case.parameters, case.hospitals))
 
 
 def _privacy(case: Case) -> Privacy:

@@ -69,11 +69,15 @@ ALLOWED: Final[Mapping[str, ParameterSet]] = {
 DEFAULT_PARAMETERS: Final = "n4096-q60"
 # A larger ring encrypts and adds large vectors faster, since it has fewer blocks; small ones it would fill with zeros.
 _LARGE_MODEL: Final = 100_000
+# Of more a coordinator could learn so much of a secret, by false sums, that the smaller ring would have less than 128
+# bits of security left. `docs/encryption.md` has the argument.
+_MANY_HOSPITALS: Final = 759
 
 
-def fitting_parameters(model_parameters: int) -> str:
-    """The set for ciphertexts of a model of this size, unless another is chosen."""
-    return "n8192-q60" if model_parameters > _LARGE_MODEL else DEFAULT_PARAMETERS
+def fitting_parameters(model_parameters: int, members: int) -> str:
+    """The set for ciphertexts of a model of this size, of so many hospitals, unless another is chosen."""
+    large = model_parameters > _LARGE_MODEL or members > _MANY_HOSPITALS
+    return "n8192-q60" if large else DEFAULT_PARAMETERS
 
 
 def parameter_set(name: str) -> ParameterSet:

@@ -27,7 +27,7 @@ def test_bytes_of_encrypted_sums_are_those_of_a_round_and_its_part_of_a_set_up(s
         USUAL_EPOCH_ROUNDS,
         None,
         scheme=scheme,
-        parameter_set=fitting_parameters(PARAMETERS),
+        parameter_set=fitting_parameters(PARAMETERS, HOSPITALS),
     )
     set_up, of_round = set_up_traffic(shape), round_traffic(shape)
     up = (of_round.bytes_up + set_up.bytes_up / shape.rounds) / PARAMETERS

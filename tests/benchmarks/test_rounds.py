@@ -56,7 +56,7 @@ def test_a_round_passes_the_messages_and_bytes_that_a_plan_promises(scheme):
     one = case(scheme)
     shape = Shape(
         one.hospitals, one.threshold, one.dropped, PARAMETERS + 1, USUAL_FIELD_BITS, USUAL_EPOCH_ROUNDS, None, scheme,
-        parameter_set=fitting_parameters(PARAMETERS),
+        parameter_set=fitting_parameters(PARAMETERS, one.hospitals),
     )  # fmt: skip
     planned, found = round_traffic(shape), cost(measure(one, 1, "time"), "round", "hospital")
     assert (found.messages_up, found.messages_down) == (planned.messages_up, planned.messages_down)

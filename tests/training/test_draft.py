@@ -15,7 +15,7 @@ from training.draft import draft_charter
 from training.noise import require_same_noise
 from training.tasks.spec import TaskSpec
 
-MEMBERS = [Member(name=f"h{number}", public_key=Identity.generate().public_key) for number in range(1, 102)]
+MEMBERS = [Member(name=f"h{number}", public_key=Identity.generate().public_key) for number in range(1, 761)]
 SMALL = tabular_spec()
 PRIVATE = {"privacy": "local", "epsilon": 3.0, "sampling_rate": 0.5}
 
@@ -83,6 +83,14 @@ def test_differential_privacy_of_patients_who_move_each_other_is_refused():
     with pytest.raises(InputError) as caught:
         drafted(spec=stratified, privacy="local")
     assert caught.value.reason == "division-not-private"
+
+
+@pytest.mark.parametrize(("members", "parameters"), [(759, "n4096-q60"), (760, "n8192-q60")])
+def test_so_many_hospitals_that_they_could_tell_half_of_a_secret_take_a_larger_one(members, parameters):
+    charter = drafted(members, scheme="double-lock")
+    assert charter.homomorphic.parameters == parameters
+    chosen = {"scheme": "double-lock", "homomorphic": "n4096-q60"}
+    assert drafted(members, **chosen).homomorphic.parameters == "n4096-q60"
 
 
 def test_above_a_hundred_hospitals_only_masks_have_a_neighbour_graph():

@@ -126,7 +126,7 @@ def test_a_charter_takes_the_parameters_that_the_plan_is_made_with(width, expect
     members = [Member(name=f"h{number}", public_key=bytes([number]) * 32) for number in range(1, 5)]
     charter = draft_charter(choices_of(scheme="bfv"), members, spec)
     assert charter.model.parameters == 4 * width + 1
-    assert charter.homomorphic.parameters == fitting_parameters(charter.model.parameters) == expected
+    assert charter.homomorphic.parameters == fitting_parameters(charter.model.parameters, 4) == expected
 
 
 def test_a_scheme_that_cannot_be_had_is_left_out_and_says_why():

@@ -17,7 +17,7 @@ import pytest
 from secagg.charter.contradictions import FEWEST_MEMBERS, MOST_OPENINGS
 from secagg.charter.sections import MOST_MEMBERS
 from secagg.charter.thresholds import smallest_threshold
-from secagg.homomorphic.parameters import ALLOWED, SECURE_MODULUS_BITS
+from secagg.homomorphic.parameters import ALLOWED, DEFAULT_PARAMETERS, SECURE_MODULUS_BITS, fitting_parameters
 from tests.support.ciphers import SMALL
 
 REPOSITORY = Path(__file__).parents[3]
@@ -96,11 +96,33 @@ def test_no_charter_allows_more_than_the_documents_last_row_which_is_half_of_the
     assert f"{secret:.0f} under `{SMALL.name}`: of these, {secret - bound:.0f} at least" in " ".join(FALSE_SUMS.split())
 
 
-def test_up_to_which_size_of_a_consortium_enough_coefficients_stay_unknown_the_document_says():
+def coefficients_needed() -> float:
+    """How many must stay unknown: on a line through the rows of the standard's table."""
     fewer, more = SECURE_MODULUS_BITS[2048], SECURE_MODULUS_BITS[4096]
-    needed = 2048 + (SMALL.modulus_bits - fewer) / (more - fewer) * 2048
+    return 2048 + (SMALL.modulus_bits - fewer) / (more - fewer) * 2048
+
+
+def coefficients_left(members: int, degree: int) -> float:
+    """How many stay unknown whatever the coordinator does, in the longest epoch that a charter allows."""
+    return degree - most_bits(members, allowed_rounds(members)) / math.log2(3)
+
+
+@pytest.mark.parametrize("model", [1, 1_000_000])
+def test_of_the_parameters_that_a_new_charter_takes_enough_stays_unknown_however_many_hospitals_there_are(model):
+    for members in LARGEST:
+        chosen = ALLOWED[fitting_parameters(model, members)]
+        assert coefficients_left(members, chosen.degree) > coefficients_needed()
+
+
+def test_control_of_the_smallest_parameters_too_little_would():
+    assert coefficients_left(MOST_MEMBERS, ALLOWED[DEFAULT_PARAMETERS].degree) < coefficients_needed()
+
+
+def test_up_to_which_size_of_a_consortium_enough_coefficients_stay_unknown_the_document_says():
+    needed = coefficients_needed()
     spare = (SMALL.degree - needed) * math.log2(3)
     too_many = next(number for number in LARGEST if most_bits(number, allowed_rounds(number)) > spare)
+    assert fitting_parameters(1, too_many - 1) == DEFAULT_PARAMETERS != fitting_parameters(1, too_many)
     left = SMALL.degree - ROWS[-1][3] / math.log2(3)
     flat = " ".join(FALSE_SUMS.split())
     assert f"every charter of up to {too_many - 1} hospitals" in flat
