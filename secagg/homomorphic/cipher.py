@@ -52,6 +52,14 @@ class Cipher:
         residues = coefficients_in(self._channel.content(self._secret))
         return digest("homomorphic secret", residues.data.cast("B"), purpose, self.spec.factor_bits)
 
+    def try_out(self) -> None:
+        """Encrypt a block of zeros for nobody: what `encrypt` raises it raises here.
+
+        Raises:
+            InputError: ``other-tenseal``.
+        """
+        self.encrypt(np.zeros(0, np.uint64), memoryview(bytearray(self.spec.fresh_block_size)))
+
     def encrypt(self, values: Words, out: memoryview) -> None:
         """Encrypt values into ``out``: N to each block of `CipherSpec.fresh_block_size` bytes.
 

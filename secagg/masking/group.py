@@ -35,6 +35,10 @@ class GroupCipher:
     Args:
         key: the group key, 32 bytes.
         roster: the advertisements of all participants.
+
+    Raises:
+        InputError: ``other-tenseal``, ``other-modulus``, ``no-anonymous-memory``, ``too-many-files``: this site cannot
+            encrypt as the others do.
     """
 
     def __init__(self, session: Session, key: bytes, roster: Advertisements) -> None:
@@ -43,6 +47,8 @@ class GroupCipher:
         self._roster = roster
         self._tags = 1 << 8 * session.tag_size
         self._cipher = Cipher(session.form.spec, kdf.encryption_seed(key, session))
+        # What nobody else could add is found out now, and not when a round has begun and is paid for.
+        self._cipher.try_out()
 
     def acknowledgement(self) -> Acknowledge:
         """Shows the coordinator whether this hospital has the others' secret and scale, and not the secret."""

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+import pytest
+
 from secagg.homomorphic import seal
-from secagg.homomorphic.seal import HEADER_START, Channel, encryption_parameters
-from secagg.homomorphic.spec import CipherSpec
+from secagg.homomorphic.seal import HEADER_START, Channel, encryption_parameters, header
+from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 
 
 @contextmanager
@@ -41,6 +43,19 @@ def another_seal() -> Iterator[None]:
             yield
     finally:
         forget()
+
+
+def with_another_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEAL writes fresh ciphertexts as where it was built with SHAKE256 as its default generator."""
+    content = Channel.content
+
+    def changed(channel: Channel, item: object) -> bytes:
+        written = bytearray(content(channel, item))
+        if written[:-SEED_SIZE].endswith(header(1 + SEED_SIZE) + b"\1"):
+            written[-SEED_SIZE - 1] = 2
+        return bytes(written)
+
+    monkeypatch.setattr(Channel, "content", changed)
 
 
 def forget() -> None:

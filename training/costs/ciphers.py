@@ -34,7 +34,7 @@ class CipherTimes:
     """CPU seconds for one vector, and for the secret of an epoch.
 
     Attributes:
-        key: making the secret of the group key, and its fingerprint.
+        key: making the secret of the group key, trying it out, and its fingerprint.
         context: the parameters as they are told to the coordinator.
         encryption: at a hospital, from ring elements, masks left out.
         mask: each mask, as wide as the values that are encrypted.
@@ -94,8 +94,13 @@ def cipher_times(form: EncryptedForm) -> CipherTimes:
     def decrypted() -> None:
         codec.unpack(decrypt_vector(total, measured, cipher), measured.length)
 
+    def made() -> None:
+        other = Cipher(spec, os.urandom(_SEED_SIZE))
+        other.try_out()
+        other.fingerprint(b"")
+
     key, context, encryption, decryption = seconds(
-        lambda: Cipher(spec, os.urandom(_SEED_SIZE)).fingerprint(b""),
+        made,
         lambda: public_context(spec),
         lambda: encrypt_vector(codec.pack(vector), measured, cipher, fresh),
         decrypted,

@@ -14,7 +14,7 @@ from secagg.errors import InputError
 from secagg.homomorphic import serialized
 from secagg.homomorphic.cipher import BlockSums, Cipher, check_fresh
 from secagg.homomorphic.parameters import Encryption
-from secagg.homomorphic.seal import Channel, header, make_context
+from secagg.homomorphic.seal import Channel, make_context
 from secagg.homomorphic.serialized import _array_head, coefficients_in
 from secagg.homomorphic.spec import SEED_SIZE, CipherSpec
 from secagg.homomorphic.words import pack_words, unpack_words, words_size
@@ -38,7 +38,7 @@ from tests.support.ciphers import (
     taken,
 )
 from tests.support.errors import reason_of
-from tests.support.seal_releases import another_seal
+from tests.support.seal_releases import another_seal, with_another_generator
 
 OTHER_SEED = bytes(range(1, 65))
 SPECS = [bfv(), bfv(20), bfv(50), ckks(), ckks(20), ckks(52), bfv(48, LARGE), ckks(46, LARGE)]
@@ -303,19 +303,6 @@ def test_a_release_that_expands_seeds_to_other_polynomials_is_refused_where_one_
     with pytest.raises(InputError) as caught:
         make(spec)
     assert caught.value.reason == "other-tenseal"
-
-
-def with_another_generator(monkeypatch) -> None:
-    """As SEAL writes a fresh ciphertext where it was built with SHAKE256 as its default generator."""
-    content = Channel.content
-
-    def changed(channel: Channel, item: object) -> bytes:
-        written = bytearray(content(channel, item))
-        if written[:-SEED_SIZE].endswith(header(1 + SEED_SIZE) + b"\1"):
-            written[-SEED_SIZE - 1] = 2
-        return bytes(written)
-
-    monkeypatch.setattr(Channel, "content", changed)
 
 
 @specs

@@ -30,7 +30,7 @@ from tests.support.encrypted import opened
 from tests.support.errors import error_of, reason_of
 from tests.support.lacking_tenseal import without_tenseal
 from tests.support.misbehaving import MisbehavingCoordinator
-from tests.support.seal_releases import another_seal, serialized_parameters
+from tests.support.seal_releases import another_seal, serialized_parameters, with_another_generator
 
 MEMBERS = 5
 SCHEMES = ("bfv", "ckks", "double-lock")
@@ -99,17 +99,36 @@ def test_a_hospital_that_got_other_contributions_has_another_secret(tmp_path):
 
 @schemes
 def test_a_hospital_where_tenseal_cannot_be_loaded_says_what_it_lacks(tmp_path, scheme):
-    consortium = Consortium.make(tmp_path, MEMBERS, scheme=scheme)
-    outbox = consortium.server.open()
-    while consortium.server.state is not ServerState.ACKNOWLEDGING:
-        outbox = consortium.answer(consortium.deliver(outbox))
-    client, deals = consortium.clients[2], dict(outbox)[2]
+    client, deals = about_to_acknowledge(tmp_path, scheme)
     with without_tenseal():
         lacking = error_of(client.receive, deals)
     assert isinstance(lacking, InputError)
     assert (lacking.reason, lacking.culprit) == ("no-tenseal", "tenseal")
     assert "mask" in lacking.remedy
-    # It is where it was, and goes on once the library is there.
+    acknowledges(client, deals)
+
+
+@schemes
+def test_a_hospital_that_would_send_what_nobody_can_add_says_so_before_a_round_begins(tmp_path, scheme, monkeypatch):
+    """Later it would have paid for the round, and for the next."""
+    client, deals = about_to_acknowledge(tmp_path, scheme)
+    with monkeypatch.context() as other_build:
+        with_another_generator(other_build)
+        assert error_of(client.receive, deals).reason == "other-tenseal"
+    acknowledges(client, deals)
+
+
+def about_to_acknowledge(folder, scheme):
+    """h2, and the deals for it, which it has not heard yet."""
+    consortium = Consortium.make(folder, MEMBERS, scheme=scheme)
+    outbox = consortium.server.open()
+    while consortium.server.state is not ServerState.ACKNOWLEDGING:
+        outbox = consortium.answer(consortium.deliver(outbox))
+    return consortium.clients[2], dict(outbox)[2]
+
+
+def acknowledges(client, deals) -> None:
+    """A refusal has left it where it was: it goes on once what it lacked is there."""
     assert client.state is ClientState.DEALT
     (message,) = client.receive(deals)
     assert peek(message).stage is Stage.ACKNOWLEDGE
