@@ -19,6 +19,8 @@ from secagg.labels import label
 _PRIVATE_CONTEXT: Final = 3
 _SECRET_KEY: Final = 1
 _LONGEST_VARINT: Final = 10
+# A context has a dozen. Of as many as go into a message, some seconds would be spent.
+_MOST_FIELDS: Final = 100
 
 
 def public_context(spec: CipherSpec) -> bytes:
@@ -65,9 +67,11 @@ def _may_hold_secret(data: bytes) -> bool:
 
 
 def _contents(data: bytes, number: int) -> Iterator[bytes]:
-    """What the fields called ``number`` of a Protocol Buffers message hold, as far as it is one."""
+    """What those of the first fields hold that are called ``number``, of a Protocol Buffers message if it is one."""
     position = 0
-    while position < len(data):
+    for _ in range(_MOST_FIELDS):
+        if position >= len(data):
+            return
         tag, position = _varint(data, position)
         match tag & 7:
             case 0:

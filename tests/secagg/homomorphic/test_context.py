@@ -17,6 +17,7 @@ from secagg.homomorphic.context import check_context, public_context
 from secagg.homomorphic.parameters import Encryption
 from secagg.homomorphic.seal import Channel, encryption_parameters, make_context
 from secagg.homomorphic.spec import CipherSpec
+from secagg.masking.messages import CONTEXT_LIMIT
 from tests.support.ciphers import LARGE, SEED, SMALL, bfv, cipher_for, ckks
 from tests.support.seal_releases import another_seal, serialized_parameters
 from training.attacks.inflating import inflating_frame, saved_compressed
@@ -136,6 +137,19 @@ def test_a_key_is_found_without_loading_it(monkeypatch):
     assert tenseal.context_from(greedy).has_galois_keys()
     monkeypatch.setattr(tenseal, "context_from", lambda data: pytest.fail("it was loaded"))
     assert refused(greedy) == "key-material"
+
+
+@pytest.mark.parametrize("field", [b"\x1a\x00", b"\x1a\x02\x0a\x00", b"\x08\x01"])
+def test_a_message_full_of_fields_takes_no_longer_to_judge_than_a_context(monkeypatch, field):
+    varint, read = context_module._varint, []
+
+    def counted(data: bytes, position: int) -> tuple[int, int]:
+        read.append(position)
+        return varint(data, position)
+
+    monkeypatch.setattr(context_module, "_varint", counted)
+    assert refused(field * (CONTEXT_LIMIT // len(field))) == "other-context"
+    assert len(read) < 1000
 
 
 # --- Everything else -----------------------------------------------------------------------------------------
