@@ -6,7 +6,9 @@ This module knows rows and columns. It does not know file formats, nor which col
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from secagg.errors import InputError
 
@@ -40,15 +42,20 @@ class Table:
                 remedy="Give every column its own name; set header = false if the first line holds data.",
             )
 
+    @cached_property
+    def _positions(self) -> Mapping[str, int]:
+        # Each is asked for again and again, and a table of gene expressions has tens of thousands.
+        return {column: position for position, column in enumerate(self.columns)}
+
     def position(self, column: str) -> int:
         """Where a column stands, from 0.
 
         Raises:
             InputError: ``missing-column``, listing the columns that exist.
         """
-        if column not in self.columns:
+        if column not in self._positions:
             raise missing_column(self, column, reason="missing-column")
-        return self.columns.index(column)
+        return self._positions[column]
 
     def select(self, indices: list[int], source: str) -> Table:
         """Some of the rows, under another name."""
