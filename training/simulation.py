@@ -167,14 +167,23 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
 
 
 def _require_members(sites: Sequence[Site], charter: VerifiedCharter) -> None:
-    members = {member.name for member in charter.charter.members}
-    strangers = [site.name for site in sites if site.name not in members]
+    members, found = [member.name for member in charter.charter.members], [site.name for site in sites]
+    strangers = [name for name in found if name not in members]
     if strangers:
         raise InputError(
             "unknown-hospital",
             f"There are records of {some(strangers, _MOST_NAMES)}, which this run did not begin with.",
             culprit=strangers[0],
-            remedy="Move the file away to go on, or begin another run.",
+            remedy="Move the file away, or take the rows out, to go on; or begin another run.",
+        )
+    # Who was in a sum has to sign the release: without it the rest of the run would be for nothing.
+    gone = [name for name in members if name not in found]
+    if gone:
+        raise InputError(
+            "records-gone",
+            f"There are no records of {some(gone, _MOST_NAMES)}, which this run began with.",
+            culprit=gone[0],
+            remedy="Put the file, or the rows, back to go on; or begin another run.",
         )
 
 

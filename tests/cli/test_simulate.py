@@ -887,6 +887,23 @@ def test_a_file_that_has_joined_the_hospitals_since_is_named(secagg, simulate, h
     secagg("simulate", "--resume", "run").failed(UNUSABLE, "unknown-hospital", "h9")
 
 
+def test_a_hospital_whose_file_has_left_the_folder_since_is_named_and_nobody_trains_on_without_it(
+    secagg, simulate, here
+):
+    assert simulate("--no-compare").code == 0
+    (here / "data/h2.csv").unlink()
+    secagg("simulate", "--resume", "run").failed(UNUSABLE, "records-gone", "no records of h2", "Put the file")
+
+
+def test_and_so_is_one_whose_rows_have_left_the_table_of_all(secagg, simulate, here):
+    header, *rows = (here / "data/h1.csv").read_text().splitlines()
+    sites = [f"{row},{name}" for name in ("north", "south", "west") for row in rows]
+    (here / "all.csv").write_text("\n".join([f"{header},site", *sites]) + "\n")
+    assert simulate(data=("--data", "all.csv", "--site-column", "site")).code == 0
+    (here / "all.csv").write_text("\n".join([f"{header},site", *sites[: -len(rows)]]) + "\n")
+    secagg("simulate", "--resume", "run").failed(UNUSABLE, "records-gone", "no records of west")
+
+
 @pytest.mark.parametrize(
     "option",
     [["--rounds", "50"], ["--data", "data"], ["--out", "other"], ["--no-compare"], ["--seed", "0"]],
