@@ -24,6 +24,7 @@ from training.reporting.document import make_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.sites import read_sites
 from training.run_folder import RunFolder
+from training.run_lock import is_running
 from training.simulation import SimulationResult
 from training.simulation_folder import SimulationSettings, read_settings
 from training.sites import DataSource
@@ -67,6 +68,7 @@ def room_for(out: Path, force: bool) -> Iterator[None]:
             remedy="Replace it with --force, or choose another folder with --out.",
         )
     _require_demo(out)
+    _require_ended(out)
     aside = out.absolute().with_name(f".{out.absolute().name}.replaced")
     with suppress(OSError):
         _discard(aside)
@@ -106,6 +108,17 @@ def _require_demo(out: Path) -> None:
             f"{out} holds something other than an earlier demo, and is left as it is.",
             culprit=str(out),
             remedy="Choose another folder with --out.",
+        )
+
+
+def _require_ended(out: Path) -> None:
+    """Not one that is under way: it would write on into the folder of the new one."""
+    if is_running(out):
+        raise InputError(
+            "state-in-use",
+            f"The demo in {out} is running.",
+            culprit=str(out),
+            remedy="Wait until it has ended, or stop it; or choose another folder with --out.",
         )
 
 

@@ -14,6 +14,7 @@ from tests.cli.conftest import SHORT
 from tests.cli.outcome import REFUSED, UNUSABLE, Outcome, contents, copy_of, nothing_written
 from tests.support.hospitals import write_tables
 from training.run_folder import RunFolder
+from training.run_lock import alone
 from training.simulation_folder import read_settings
 
 NAMES = {"aachen", "bergen", "coimbra", "dublin", "espoo", "florence", "ghent", "heidelberg"}
@@ -194,6 +195,14 @@ def test_forced_it_does_not_remove_what_somebody_put_into_a_demo(secagg, demo):
             secagg("demo", "--out", demo, "--force").failed(UNUSABLE, "not-a-demo", demo)
     finally:
         (demo / "notes.txt").unlink()
+
+
+def test_forced_it_does_not_replace_a_demo_that_is_under_way(laid_out, secagg, tmp_path):
+    laid_out()
+    with alone(tmp_path / "demo"), nothing_written(tmp_path):
+        outcome = secagg("demo", "--out", tmp_path / "demo", "--force")
+    outcome.failed(UNUSABLE, "state-in-use", tmp_path / "demo", "running")
+    laid_out("--force")
 
 
 def test_records_in_the_place_of_its_own_are_not_overwritten(secagg, tmp_path):
