@@ -50,7 +50,7 @@ def require_row_gradients(model: nn.Module, loss: Loss, features: Tensor, labels
 
     Raises:
         InputError: ``not-private-model``, naming the parameter where it is of one; also for whatever the model, the
-            loss or Opacus raises.
+            loss or Opacus raises, which is its cause.
     """
     with torch.random.fork_rng(devices=[]):
         try:
@@ -59,10 +59,11 @@ def require_row_gradients(model: nn.Module, loss: Loss, features: Tensor, labels
             raise
         # A task's own code may raise anything.
         except Exception as fault:
+            # Its type alone: its words may tell of the rows.
             raise InputError(
                 "not-private-model",
                 "The model cannot be trained with differential privacy: its gradients of single rows fail "
-                f"({type(fault).__name__}: {fault}).",
+                f"({type(fault).__name__}).",
                 culprit=type(model).__name__,
                 remedy="The first dimension of every layer's input must be the rows, also of one row alone.",
             ) from fault

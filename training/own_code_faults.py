@@ -14,7 +14,9 @@ from secagg.errors import InputError
 READING_FAILS: Final = "reading-fails"
 BUILDING_FAILS: Final = "building-fails"
 TRAINING_FAILS: Final = "training-fails"
-_OF_OWN_CODE: Final = frozenset({READING_FAILS, BUILDING_FAILS, TRAINING_FAILS})
+# What `dp.row_probe` makes of a fault.
+_NOT_PRIVATE: Final = "not-private-model"
+_OF_OWN_CODE: Final = frozenset({READING_FAILS, BUILDING_FAILS, TRAINING_FAILS, _NOT_PRIVATE})
 _WHERE_IN_FULL: Final = " A simulation tells the fault in full."
 
 
@@ -33,7 +35,7 @@ def in_full() -> Iterator[None]:
     """Tells such a fault in its own words, to somebody who may see the records, or before anything has read them.
 
     Raises:
-        InputError: ``reading-fails``, ``building-fails``, ``training-fails``.
+        InputError: ``reading-fails``, ``building-fails``, ``training-fails``, ``not-private-model``.
     """
     try:
         yield

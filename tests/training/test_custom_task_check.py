@@ -18,6 +18,7 @@ from tests.support.hospitals import choices_of, settings_for, training_of
 from training.custom_task_check import require_single_scores, require_usable_loss, require_usable_scores
 from training.draft import draft_charter
 from training.evaluation import count_cells, evaluate
+from training.hospital_setup import require_private_task
 from training.records import Records
 from training.simulation import Observer, run
 from training.simulation_folder import prepare
@@ -97,6 +98,13 @@ def test_what_fails_in_ones_own_reading_is_told_with_the_file_and_in_full_by_a_s
         simulated("quoting")
     assert (caught.value.reason, caught.value.culprit) == ("reading-fails", str(tmp_path / "h1.npy"))
     assert "simulation" not in caught.value.diagnostics()
+
+
+def test_what_fails_when_rows_are_tried_for_differential_privacy_is_told_in_full_by_a_simulation(simulated):
+    private = {"privacy": "local", "epsilon": 8.0, "sampling_rate": 0.5, "training": training_of(local_steps=1)}
+    with pytest.raises(InputError, match=r"single rows fail \(ValueError: Target size") as caught:
+        simulated("column_loss", **private)
+    assert caught.value.reason == "not-private-model"
 
 
 @pytest.mark.parametrize("broken", ["h1.npy", "test.npy"])
@@ -355,6 +363,21 @@ class TellingTask(SeriesTask):
 def test_what_fails_at_patients_labels_is_told_by_its_type_alone():
     with pytest.raises(InputError, match=r"on records \(ValueError\)"):
         require_usable_loss(TellingTask(spec_of("series")), signals(), training_of(), CPU)
+
+
+class TellingOfFewTask(SeriesTask):
+    """The same, of however few patients."""
+
+    def loss(self, outputs, labels):
+        """None."""
+        raise ValueError(f"no lead II beside {labels.tolist()}")
+
+
+def test_and_so_it_is_where_rows_are_tried_for_differential_privacy():
+    with pytest.raises(InputError, match=r"single rows fail \(ValueError\)") as caught:
+        require_private_task(TellingOfFewTask(spec_of("series")), signals())
+    assert caught.value.reason == "not-private-model"
+    assert "lead" not in caught.value.diagnostics()
 
 
 @dataclass(frozen=True)
