@@ -76,8 +76,9 @@ class Comparison:
             case "none":
                 return sum(min(charter.training.batch_size, len(hospital.train)) for hospital in hospitals)
             case "local":
-                patients = (hospital.train.patient_count for hospital in hospitals)
-                return max(1, round(sum(charter.privacy.sampling_rate * count for count in patients)))
+                # Rows, as batches are drawn here: patients who are drawn in the run bring all of theirs.
+                rows = sum(len(hospital.train) for hospital in hospitals)
+                return max(1, round(charter.privacy.sampling_rate * rows))
             case "distributed":
                 return charter.training.batch_size
 

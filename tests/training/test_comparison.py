@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,17 @@ def test_with_shared_noise_all_records_in_one_place_are_divided_by_the_charters_
     start = pooled(50, 0)
     assert np.allclose(pooled(100, 1) - start, (pooled(50, 1) - start) / 2, atol=1e-6)
     assert not np.allclose(pooled(50, 1), start, atol=1e-3)
+
+
+def test_with_noise_at_each_hospital_a_batch_in_one_place_has_as_many_rows_as_those_of_all_hospitals(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(comparison, "evaluate", lambda _task, module, *_: flatten(module))
+    choices = choices_of(training_of(local_steps=1), privacy="local", epsilon=8.0, sampling_rate=1.0)
+    compared, found = prepared(tmp_path / "run", write_tables(tmp_path, 3), choices, 1)
+    of_three_rows = [
+        replace(own, train=replace(own.train, patients=np.arange(len(own.train)) // 3)) for own in found
+    ]
+    # All patients are in every step, and so are all rows: whatever their order, it is the same step.
+    one, other = (replace(compared, seed=seed).pooled(of_three_rows) for seed in (0, 1))
+    assert np.allclose(one, other, atol=1e-6)
