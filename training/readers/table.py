@@ -9,8 +9,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from secagg.errors import InputError
+from training.round_record import some
+
+_MOST_NAMES: Final = 30
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Table:
         """Where a column stands, from 0.
 
         Raises:
-            InputError: ``missing-column``, listing the columns that exist.
+            InputError: ``missing-column``, listing columns that exist.
         """
         if column not in self._positions:
             raise missing_column(self, column, reason="missing-column")
@@ -67,7 +71,7 @@ def missing_column(table: Table, column: str, *, reason: str) -> InputError:
     """The error for a column that a table lacks."""
     return InputError(
         reason,
-        f"{table.source} has no column {column!r}; it has: {', '.join(table.columns)}.",
+        f"{table.source} has no column {column!r}; it has: {some(table.columns, _MOST_NAMES)}.",
         culprit=table.source,
         remedy="Correct the name in the task, or the file.",
     )
