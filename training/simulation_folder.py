@@ -106,6 +106,7 @@ def prepare(folder: Path, settings: SimulationSettings) -> None:
     drop_outs = [parse_drop_out(text, numbers) for text in settings.drop_outs]
     for text, drop_out in zip(settings.drop_outs, drop_outs, strict=True):
         _require_phase(text, drop_out, charter)
+        _require_agreement(text, drop_out, drop_outs, charter)
         _require_round(text, drop_out, drop_outs, charter)
     verified = verify_charter(charter, [sign_charter(charter, identity) for identity in identities])
     make_folder(folder, lambda partial: _write_folders(partial, settings, verified, identities), to_be.settings.name)
@@ -140,6 +141,18 @@ def _require_phase(text: str, drop_out: DropOut, charter: Charter) -> None:
             f"{text!r} lets a hospital drop out after it has answered, but the scheme {charter.scheme} asks it nothing "
             "more.",
             remedy=f"Write it without the phase {drop_out.phase}.",
+        )
+
+
+def _require_agreement(text: str, drop_out: DropOut, drop_outs: Sequence[DropOut], charter: Charter) -> None:
+    """No drop-out while survivors agree on who they are where all are there: among neighbours alone they do so too."""
+    gone = any(other != drop_out and other.round <= drop_out.round for other in drop_outs)
+    if drop_out.phase is Phase.AGREE and not gone and not charter.graph.degree:
+        raise InputError(
+            "bad-drop-out",
+            f"{text!r} lets a hospital drop out while survivors agree on who they are, which they do only in a round in "
+            "which another has dropped out.",
+            remedy=f"Let another drop out too, as by NAME:{drop_out.round}, or write it with the phase {Phase.REVEAL}.",
         )
 
 

@@ -750,6 +750,17 @@ def test_a_device_that_is_not_here_leaves_nothing(simulate, here):
         simulate("--device", name).failed(UNUSABLE, "no-such-device", name, "--device auto")
 
 
+def test_a_drop_out_while_survivors_agree_is_refused_where_nobody_has_dropped_out_before(simulate, here):
+    with nothing_written(here):
+        outcome = simulate("--colluding", "0", "--drop", "h3:1:agree", "--drop", "h2:2")
+    outcome.failed(UNUSABLE, "bad-drop-out", "'h3:1:agree'", "another has dropped out", "NAME:1")
+
+
+def test_control_where_somebody_has_it_comes(simulate):
+    result = simulate("--colluding", "0", "--drop", "h3:1:agree", "--drop", "h2:1", "--json").json
+    assert [row["record"]["reason"] for row in result["rounds"]] == ["too-few-agreed", None, None]
+
+
 @pytest.mark.parametrize("drop_out", ["h1:0", "h1:-3", "h1:3"])
 def test_a_drop_out_in_no_round_is_refused(simulate, here, drop_out):
     with nothing_written(here):
