@@ -7,11 +7,12 @@ model which is trained, whether the task is the toolkit's or somebody's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import Tensor, nn
 
 from secagg.charter.cautions import Caution
@@ -86,7 +87,7 @@ class PreparedTask:
         # A task's own code may give anything.
         if not isinstance(records, Records):
             raise self._other_than("read", records, "no-records", "training.records.Records")
-        return records
+        return _in_order(records)
 
     def build_model(self) -> nn.Module:
         """The starting model, with `model.train` of the task's settings trainable and the rest frozen.
@@ -147,6 +148,14 @@ class PreparedTask:
 def _tells_enough(fault: Exception) -> bool:
     """Whether it is one of ours, or of the system with the file's name: libraries raise others, which have none."""
     return isinstance(fault, SecaggError) or (isinstance(fault, OSError) and fault.filename is not None)
+
+
+def _in_order(records: Records) -> Records:
+    """The records, in arrays that torch takes: it takes none that run backwards, as images that were flipped do."""
+    features, labels = records.features, records.labels
+    if features.flags.c_contiguous and labels.flags.c_contiguous:
+        return records
+    return replace(records, features=np.ascontiguousarray(features), labels=np.ascontiguousarray(labels))
 
 
 def _partly_frozen(model: nn.Module, spec: ModelSpec) -> nn.Module:

@@ -69,6 +69,21 @@ class FromOneTask(SeriesTask):
 
 
 @dataclass(frozen=True)
+class FlippedTask(SeriesTask):
+    """Reads signals, and labels, from their ends."""
+
+    def read(self, path: Path) -> Records:
+        """Views that run backwards."""
+        records = super().read(path)
+        return replace(records, features=records.features[:, :, ::-1], labels=records.labels[::-1])
+
+
+def flipped(spec: TaskSpec) -> FlippedTask:
+    """For ``kind = "tests.support.custom_tasks:flipped"``."""
+    return FlippedTask(spec)
+
+
+@dataclass(frozen=True)
 class LogitsTask(SeriesTask):
     """Forgets the softmax, as most often happens."""
 

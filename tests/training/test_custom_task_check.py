@@ -118,6 +118,14 @@ def test_and_so_it_is_where_a_file_was_broken_since_the_run_was_prepared(signal_
     assert caught.value.reason == "reading-fails"
 
 
+def test_signals_that_were_flipped_are_trained_on_with_differential_privacy_too(signal_files, tmp_path):
+    spec = TaskSpec.from_settings("tests.support.custom_tasks:flipped", b'{"evaluation": {"test_fraction": 0}}')
+    private = choices_of(training_of(local_steps=1), privacy="local", epsilon=8.0, sampling_rate=1.0)
+    settings = settings_for(signal_files[:3], private, spec)
+    prepare(tmp_path / "run", settings)
+    assert run(tmp_path / "run", Observer()).rounds[-1].record.step == 3
+
+
 def test_labels_that_are_no_classes_are_refused_where_patients_are_counted_by_them(simulated):
     with pytest.raises(InputError, match="outside 0 to 1") as caught:
         simulated("from_one", metrics="exact")
