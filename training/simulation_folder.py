@@ -150,8 +150,8 @@ def _require_agreement(text: str, drop_out: DropOut, drop_outs: Sequence[DropOut
     if drop_out.phase is Phase.AGREE and not gone and not charter.graph.degree:
         raise InputError(
             "bad-drop-out",
-            f"{text!r} lets a hospital drop out while survivors agree on who they are, which they do only in a round in "
-            "which another has dropped out.",
+            f"{text!r} lets a hospital drop out while survivors agree on who they are, which they do only where "
+            "another has dropped out.",
             remedy=f"Let another drop out too, as by NAME:{drop_out.round}, or write it with the phase {Phase.REVEAL}.",
         )
 

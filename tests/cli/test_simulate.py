@@ -753,7 +753,7 @@ def test_a_device_that_is_not_here_leaves_nothing(simulate, here):
 def test_a_drop_out_while_survivors_agree_is_refused_where_nobody_has_dropped_out_before(simulate, here):
     with nothing_written(here):
         outcome = simulate("--colluding", "0", "--drop", "h3:1:agree", "--drop", "h2:2")
-    outcome.failed(UNUSABLE, "bad-drop-out", "'h3:1:agree'", "another has dropped out", "NAME:1")
+    outcome.failed(UNUSABLE, "bad-drop-out", "'h3:1:agree'", "where another has dropped out", "NAME:1")
 
 
 def test_control_where_somebody_has_it_comes(simulate):

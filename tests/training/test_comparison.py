@@ -86,9 +86,7 @@ def test_with_noise_at_each_hospital_a_batch_in_one_place_has_as_many_rows_as_th
     monkeypatch.setattr(comparison, "evaluate", lambda _task, module, *_: flatten(module))
     choices = choices_of(training_of(local_steps=1), privacy="local", epsilon=8.0, sampling_rate=1.0)
     compared, found = prepared(tmp_path / "run", write_tables(tmp_path, 3), choices, 1)
-    of_three_rows = [
-        replace(own, train=replace(own.train, patients=np.arange(len(own.train)) // 3)) for own in found
-    ]
+    of_three_rows = [replace(own, train=replace(own.train, patients=np.arange(len(own.train)) // 3)) for own in found]
     # All patients are in every step, and so are all rows: whatever their order, it is the same step.
     one, other = (replace(compared, seed=seed).pooled(of_three_rows) for seed in (0, 1))
     assert np.allclose(one, other, atol=1e-6)
