@@ -216,8 +216,8 @@ def require_grown_from(noted: FileCheckpoint, folder: Path) -> None:
     if not _is_one(path) or path.stat().st_size < noted.bytes or _sha256(path, noted.bytes) != noted.sha256:
         raise TamperingError(
             "transcript-altered",
-            f"{path} is not the file that hospitals have signed for: it was altered, cut off or removed.",
-            culprit=str(path),
+            f"{noted.name} is not the file that hospitals have signed for: it was altered, cut off or removed.",
+            culprit=noted.name,
             remedy="Ask the coordinator for the file as it was at the end of the run.",
         )
 
@@ -280,7 +280,7 @@ def _decoded(path: Path, number: int, data: bytes) -> Event:
 def _damaged(path: Path, number: int, why: str) -> TamperingError:
     return TamperingError(
         "transcript-damaged",
-        f"Event {number} of the transcript {path} is not one: {why}.",
-        culprit=str(path),
+        f"Event {number} of the transcript's file {path.name} is not one: {why}.",
+        culprit=path.name,
         remedy="Ask the coordinator for the whole file; a run that was killed may have cut off its last event.",
     )

@@ -20,7 +20,7 @@ from secagg.log_excerpt import LogExcerpt, checkpoint_of, verify_excerpt
 from secagg.release.checkpoints import CHECKPOINTS_FILE, checkpoints_statement, read_checkpoints, sign_checkpoint
 from secagg.release.dsse import assemble, attest
 from secagg.transcript.files import transcript_files
-from tests.cli.outcome import TAMPERING
+from tests.cli.outcome import TAMPERING, UNUSABLE, copy_of
 from tests.cli.reporting import (
     MEMBERS,
     TAMPERINGS,
@@ -33,6 +33,7 @@ from tests.cli.reporting import (
     site_report,
 )
 from tests.support.log_rows import overwrite, rows
+from training.reporting.document import ReportDocument, make_document
 from training.reporting.rounds import altered_files
 
 LOGS = {"ledger": (LEDGER, Entry), "egress": (EGRESS, EgressEntry)}
@@ -293,6 +294,56 @@ def test_a_report_whose_figures_were_changed_is_not_what_its_records_come_to(sec
     verify().failed(TAMPERING, "report-differs", "sites[0].data_sets[0].spent")
     path.write_text(data.replace('"about": "site"', '"about":  "site"', 1))
     verify().failed(TAMPERING, "report-differs", "formatting")
+
+
+def repeated(secagg, run, path, *given):
+    return secagg("audit", "report", "--verify", path, "--charter", run / "charter", *given)
+
+
+def test_a_report_that_names_a_damaged_file_can_be_repeated_where_that_file_lies_elsewhere(secagg, finished, tmp_path):
+    for number, place in enumerate(("coordinator/transcript/epoch-000001.transcript", "release/statement.dsse.json")):
+        path = finished / place
+        path.write_bytes(flipped(path.read_bytes(), path.stat().st_size // 2))
+        option, out = ("--transcript", "--release")[number], tmp_path / f"{number}.html"
+        given = [option, path.parent, "--out", out]
+        if option == "--transcript":
+            given += ["--release", finished / "release"]
+        report = ("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter")
+        assert secagg(*report, *given).code == TAMPERING
+        elsewhere = copy_of(path.parent, tmp_path / f"elsewhere-{number}")
+        outcome = repeated(secagg, finished, out.with_suffix(".json"), option, elsewhere)
+        assert (outcome.code, outcome.err) == (TAMPERING, "")
+        assert "Yes: every figure in" in outcome.out
+        assert str(path.parent) not in out.with_suffix(".json").read_text()
+
+
+def test_what_a_report_was_made_without_is_no_lie_of_it(secagg, finished, tmp_path):
+    report = ("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter")
+    assert secagg(*report, "--out", tmp_path / "report.html").code == 0
+    path = tmp_path / "report.json"
+    for option, place in (("--transcript", "coordinator/transcript"), ("--release", "release")):
+        outcome = repeated(secagg, finished, path, option, finished / place)
+        outcome.failed(UNUSABLE, "not-in-report", f"made without {option}")
+
+
+def test_control_another_transcript_than_it_was_made_from_is_told_apart(secagg, finished, tmp_path):
+    transcript = finished / "coordinator/transcript"
+    assert secagg(*arguments(finished, "--transcript", transcript, "--out", tmp_path / "report.html")).code == 0
+    elsewhere = copy_of(transcript, tmp_path / "elsewhere")
+    assert repeated(secagg, finished, tmp_path / "report.json", "--transcript", elsewhere).code == 0
+    (elsewhere / "epoch-000000.transcript").unlink()
+    outcome = repeated(secagg, finished, tmp_path / "report.json", "--transcript", elsewhere)
+    outcome.failed(TAMPERING, "report-differs", f"is not what {elsewhere} gives, at transcript.", "a later copy")
+
+
+def test_no_report_counts_a_hospital_twice(secagg, finished, exported, tmp_path):
+    given = (exported / "h1.json", exported / "h2.json", "--charter", finished / "charter")
+    assert secagg("audit", "report", *given, "--out", tmp_path / "report.html").code == 0
+    path = tmp_path / "report.json"
+    document = msgspec.json.decode(path.read_bytes(), type=ReportDocument)
+    twice = msgspec.structs.replace(document.records, sites=(document.records.sites[0],) * 2)
+    path.write_bytes(make_document(read_verified(finished / "charter"), twice).to_json())
+    repeated(secagg, finished, path).failed(UNUSABLE, "duplicate-site", "h1")
 
 
 def test_the_records_of_another_run_do_not_fit_the_charter(secagg, finished, exported, simulate, here):

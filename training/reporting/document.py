@@ -51,12 +51,13 @@ def verify_document(path: Path, charter: VerifiedCharter, sources: Sources) -> R
         sources: what is given beside the file, to repeat what the file alone cannot show.
 
     Raises:
-        InputError: ``unreadable``, ``file-too-large``, ``not-a-report``, ``own-copy``; what cannot be read of the
-            sources.
+        InputError: ``unreadable``, ``file-too-large``, ``not-a-report``, ``not-in-report``, ``own-copy``,
+            ``duplicate-site``; what cannot be read of the sources.
         TamperingError: ``report-differs``, naming the first place; whatever is wrong with a record.
     """
     document = _read(path)
     records = document.records
+    _require_held(path, records, sources)
     for signed in records.sites:
         verify_evidence(signed, charter, path)
     require_for_others(records.sites)
@@ -78,17 +79,46 @@ def is_document(path: Path) -> bool:
     return True
 
 
+def _require_held(path: Path, records: Records, sources: Sources) -> None:
+    """Refuse to compare with what the report was made without: that it says nothing of it is no lie.
+
+    Raises:
+        InputError: ``not-in-report``.
+    """
+    of_release = records.statement or records.checkpoints or records.problems
+    held = (
+        ("release", sources.release, of_release),
+        ("transcript", sources.transcript, records.transcript),
+        ("audit", sources.audit, records.audit),
+    )
+    for name, given, kept in held:
+        if given and not kept:
+            raise InputError(
+                "not-in-report",
+                f"{path} says nothing of {given}: it was made without --{name}, so that there is nothing to compare.",
+                culprit=str(path),
+                remedy=f"Make a report with it, or leave out --{name}.",
+            )
+
+
 def _require_repeated(path: Path, charter: VerifiedCharter, records: Records, sources: Sources) -> None:
     if sources.release or sources.audit:
         again = gather_records(charter, records.sites, replace(sources, transcript=None))
         if sources.release:
-            told = records.statement, records.checkpoints, records.problems
-            _require_same(path, told, (again.statement, again.checkpoints, again.problems))
+            _require_repeats(path, sources.release, _of_release(records), _of_release(again))
         if sources.audit:
-            _require_same(path, records.audit, again.audit)
+            _require_repeats(path, sources.audit, {"audit": records.audit}, {"audit": again.audit})
     if sources.transcript:
         found = run_again(sources.transcript, charter, records.sites, records.checkpoints)
-        _require_same(path, records.transcript, found)
+        _require_repeats(path, sources.transcript, {"transcript": records.transcript}, {"transcript": found})
+
+
+def _of_release(records: Records) -> dict[str, object]:
+    return {
+        "statement": records.statement,
+        "checkpoints": records.checkpoints,
+        "problems": records.problems,
+    }
 
 
 def _read(path: Path) -> ReportDocument:
@@ -107,12 +137,24 @@ def _read(path: Path) -> ReportDocument:
     return document
 
 
-def _require_same(path: Path, told: object, found: object) -> None:
-    for place, why in _differences(msgspec.to_builtins(told), msgspec.to_builtins(found), ""):
-        raise _differs(path, place, why)
+def _require_same(path: Path, told: Report, found: Report) -> None:
+    for place, one, other in _differences(msgspec.to_builtins(told), msgspec.to_builtins(found), ""):
+        raise _differs(path, place, f"it says {_short(one)}, the records say {_short(other)}")
 
 
-def _differences(told: object, found: object, place: str) -> Iterator[tuple[str, str]]:
+def _require_repeats(path: Path, source: Path, told: object, found: object) -> None:
+    """Whether something that is given beside the report gives what the report holds of it."""
+    for place, one, other in _differences(msgspec.to_builtins(told), msgspec.to_builtins(found), ""):
+        raise TamperingError(
+            "report-differs",
+            f"{path} is not what {source} gives, at {place}: it says {_short(one)}, there it is {_short(other)}.",
+            culprit=place,
+            remedy="Either was changed, or what is given is not what the report was made from, such as a later copy. "
+            "Make the report again, and do not rely on this one.",
+        )
+
+
+def _differences(told: object, found: object, place: str) -> Iterator[tuple[str, object, object]]:
     match told, found:
         case dict(), dict() if told.keys() == found.keys():
             for key in told:
@@ -123,7 +165,7 @@ def _differences(told: object, found: object, place: str) -> Iterator[tuple[str,
         case float(), float() if math.isclose(told, found, rel_tol=_PRECISION):
             return
         case _ if told != found or type(told) is not type(found):
-            yield place, f"it says {_short(told)}, the records say {_short(found)}"
+            yield place, told, found
 
 
 def _short(value: object) -> str:

@@ -274,11 +274,20 @@ def _beyond_the_charter(evidence: SiteEvidence) -> str:
 
 
 def require_for_others(sites: Sequence[SignedEvidence]) -> None:
-    """Refuse a report on several sites one of which shows what only its own officer is told.
+    """Refuse a report on several sites that counts one of them twice, or shows what only its own officer is told.
 
     Raises:
-        InputError: ``own-copy``.
+        InputError: ``duplicate-site``, ``own-copy``.
     """
+    names = [site.evidence.member for site in sites]
+    if len(set(names)) != len(names):
+        twice = max(names, key=names.count)
+        raise InputError(
+            "duplicate-site",
+            f"What {twice} shows is given twice.",
+            culprit=twice,
+            remedy="Give each hospital once.",
+        )
     own = [site.evidence.member for site in sites if site.evidence.scope == "site"]
     if own and len(sites) > 1:
         raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from secagg.errors import SecaggError
@@ -25,6 +27,11 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def of(cls, error: SecaggError) -> Finding:
         """What an error says."""
         return cls(**error.fields())
+
+    def without(self, folder: Path) -> Finding:
+        """The same of a file in ``folder``, by its name alone: whoever repeats a report has the file elsewhere."""
+        away, told = f"{folder}/", (self.culprit, self.remedy)
+        return Finding(self.reason, self.message.replace(away, ""), *(text and text.replace(away, "") for text in told))
 
     @property
     def printable(self) -> Finding:

@@ -79,8 +79,8 @@ def gather_records(charter: VerifiedCharter, sites: tuple[SignedEvidence, ...], 
         InputError: where something that is given cannot be read, or is no such thing.
     """
     problems: list[Finding] = []
-    statement = _read(problems, lambda: _statement(sources.release, charter))
-    checkpoints = _read(problems, lambda: _checkpoints(sources.release, charter))
+    statement = _read(sources.release, problems, lambda folder: _statement(folder, charter))
+    checkpoints = _read(sources.release, problems, lambda folder: _checkpoints(folder, charter))
     return Records(
         sites=sites,
         statement=statement,
@@ -116,11 +116,13 @@ def run_again(
     return read_transcript(folder, charter, records, noted)
 
 
-def _read(problems: list[Finding], read: Callable[[], Read]) -> Read | None:
+def _read(folder: Path | None, problems: list[Finding], read: Callable[[Path], Read | None]) -> Read | None:
+    if folder is None:
+        return None
     try:
-        return read()
+        return read(folder)
     except TamperingError as error:
-        problems.append(Finding.of(error))
+        problems.append(Finding.of(error).without(folder))
         return None
 
 
@@ -135,21 +137,19 @@ def _verify_release(folder: Path, charter: VerifiedCharter) -> None:
     if found.charter.digest != charter.digest:
         raise TamperingError(
             "other-charter",
-            f"{folder} is the release of the charter {found.charter.digest.hex()[:16]}.",
-            culprit=str(folder),
+            f"The release that was given is that of the charter {found.charter.digest.hex()[:16]}.",
+            culprit="the release",
             remedy="Give the release of the run that the charter is of.",
         )
 
 
-def _statement(folder: Path | None, charter: VerifiedCharter) -> bytes | None:
-    if folder is None:
-        return None
+def _statement(folder: Path, charter: VerifiedCharter) -> bytes:
     _verify_release(folder, charter)
     return read_bounded(folder / STATEMENT_FILE, 2 * LARGEST_STATEMENT)
 
 
-def _checkpoints(folder: Path | None, charter: VerifiedCharter) -> bytes | None:
-    if folder is None or not holds_checkpoints(folder):
+def _checkpoints(folder: Path, charter: VerifiedCharter) -> bytes | None:
+    if not holds_checkpoints(folder):
         return None
     read_checkpoints(folder, charter)
     return read_bounded(folder / CHECKPOINTS_FILE, 2 * LARGEST_STATEMENT)

@@ -198,8 +198,8 @@ def _not_signed_for(folder: Path, sizes: Mapping[str, int]) -> Iterator[Finding]
 def _kept_back(path: Path, what: str) -> Finding:
     return Finding(
         "transcript-not-signed-for",
-        f"{path} {what} kept from them, or came later.",
-        str(path),
+        f"{path.name} {what} kept from them, or came later.",
+        path.name,
         "Ask the coordinator how that came about, and compare the file with the hospitals' own logs.",
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dp.ledger.entries import LEDGER
 from secagg.charter import VerifiedCharter
-from secagg.errors import InputError, TamperingError
+from secagg.errors import TamperingError
 from secagg.identity import Identity
 from secagg.release.checkpoints import VerifiedCheckpoints, holds_checkpoints, read_checkpoints
 from training.hospital_folder import HospitalFolder
@@ -44,15 +44,6 @@ def read_sites(
         require_hospital(folder, folder.ledger, LEDGER)
         return (gather_site(folder, charter, Identity.load(folder.identity, passphrase), checkpoints),)
     sites = tuple(_shown(place, charter, checkpoints, passphrase) for place in places)
-    names = [site.evidence.member for site in sites]
-    if len(set(names)) != len(names):
-        twice = max(names, key=names.count)
-        raise InputError(
-            "duplicate-site",
-            f"Two of the places are of {twice}.",
-            culprit=twice,
-            remedy="Give each hospital once.",
-        )
     require_for_others(sites)
     return sites
 
