@@ -9,7 +9,7 @@ import click
 from cli.identity import passphrase_option
 from cli.output import json_option, print_json, say_found
 from cli.paths import FILE, FOLDER, PLACE, charter_option
-from cli.report_page import is_page, page_names, render_page
+from cli.report_page import is_page, page_names, render_page, require_page
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, write_atomically
@@ -55,7 +55,7 @@ def report(
     PLACES is one hospital's folder, for its own privacy officer; or, for the consortium, files that hospitals have
     exported with `secagg audit export`, or folders, which are then exported first. The page opens offline; the JSON
     beside it holds the records that every figure was computed from, so that --verify can recompute it with nothing but
-    the charter. Exit code 4 if something is wrong.
+    the charter, and compare the page beside it. Exit code 4 if something is wrong.
 
     \b
     Examples:
@@ -72,6 +72,9 @@ def report(
         if places or out:
             raise click.UsageError("--verify takes no PLACES and no --out.")
         found = verify_document(document, charter, sources)
+        page, _ = page_names(document)
+        if page.exists():
+            require_page(page, found)
     else:
         if not places:
             raise click.UsageError("Give a hospital's folder, or files that hospitals have exported.")
@@ -85,7 +88,7 @@ def report(
     else:
         _say(found.report)
         click.echo(
-            _repeated(document, sources)
+            _repeated(document, page, sources)
             if document
             else f"Written to {page}. {beside} holds the records, to recompute it from."
         )
@@ -98,9 +101,10 @@ def write_report(document: ReportDocument, page: Path, beside: Path) -> None:
     Raises:
         InputError: ``unwritable``.
     """
-    # The name of the file beside it need not be text.
-    write_atomically(page, render_page(document, beside.name).encode(errors="backslashreplace"), PRIVATE)
-    write_atomically(beside, document.to_json(), PRIVATE)
+    data = document.to_json()
+    # As whoever verifies it reads it, to whom it has to give the same page.
+    write_atomically(page, render_page(ReportDocument.from_json(data)).encode(), PRIVATE)
+    write_atomically(beside, data, PRIVATE)
 
 
 def _require_page_name(out: Path) -> None:
@@ -134,8 +138,12 @@ def _say(found: Report) -> None:
         say_found(f"Note: {notice.message} {notice.remedy}", notice.code)
 
 
-def _repeated(document: Path, sources: Sources) -> str:
+def _repeated(document: Path, page: Path, sources: Sources) -> str:
     given = {"the release": sources.release, "the transcript": sources.transcript, "the audit": sources.audit}
     missing = [name for name, place in given.items() if place is None]
-    told = f"Yes: every figure in {document} follows from its records."
-    return f"{told} Not checked again: {', '.join(missing)}." if missing else told
+    told = f"Yes: every figure in {document} follows from its records"
+    if page.exists():
+        told = f"{told}, and {page} says the same"
+    else:
+        missing = ["the page", *missing]
+    return f"{told}. Not checked again: {', '.join(missing)}." if missing else f"{told}."

@@ -18,7 +18,8 @@ from cli.report_charts import Drawn, attendance_strip, audit_chart, consortium_c
 from cli.report_words import RULES, another_run, answers_of, figures_of, what_stayed
 from dp.stated import exact, no_less, no_more
 from secagg.egress import Direction
-from secagg.files import unreadable
+from secagg.errors import TamperingError
+from secagg.files import read_bounded, unreadable
 from training.reporting.budget import DataSetFacts
 from training.reporting.document import ReportDocument
 from training.reporting.integrity import Check
@@ -41,6 +42,7 @@ _STATES: Final = {"whole": "intact", "wrong": "does not fit", "absent": "not che
 # What the page's head says of its maker, and how far it may be from the start.
 _GENERATOR: Final = b'<meta name="generator" content="secagg '
 _HEAD: Final = 2048
+_LARGEST_PAGE: Final = 1 << 29
 # A page of more rows than this opens slowly; the JSON has all.
 _MOST_MESSAGES: Final = 2000
 _MOST_NAMED: Final = 12
@@ -70,12 +72,8 @@ class AttendanceRow:
     missing: str
 
 
-def render_page(document: ReportDocument, json_name: str) -> str:
-    """The page.
-
-    Args:
-        json_name: of the file beside it, which holds the records.
-    """
+def render_page(document: ReportDocument) -> str:
+    """The page. The same document gives the same page, whatever its files are called."""
     report = document.report
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"with_code": _with_code, "no_less": no_less, "no_more": no_more, "exact": exact}
@@ -111,7 +109,6 @@ def render_page(document: ReportDocument, json_name: str) -> str:
         sums=sum(found.sum_sha256 is not None for found in report.transcript.rounds) if report.transcript else 0,
         rules=RULES,
         software=_software,
-        json_name=json_name,
     )
 
 
@@ -202,6 +199,22 @@ def _software(made: Versions) -> str:
 def page_names(out: Path) -> tuple[Path, Path]:
     """The page, and the JSON beside it."""
     return out.with_suffix(".html"), out.with_suffix(".json")
+
+
+def require_page(path: Path, document: ReportDocument) -> None:
+    """Refuse a page that is not the one of ``document``.
+
+    Raises:
+        InputError: ``unreadable``, ``file-too-large``.
+        TamperingError: ``page-differs``.
+    """
+    if read_bounded(path, _LARGEST_PAGE) != render_page(document).encode():
+        raise TamperingError(
+            "page-differs",
+            f"{path} is not the page of the report beside it: it was altered, or another version of secagg wrote it.",
+            culprit=str(path),
+            remedy="Do not rely on that page. The version that wrote the report can tell which it is.",
+        )
 
 
 def is_page(path: Path) -> bool:

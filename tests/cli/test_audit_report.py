@@ -44,11 +44,10 @@ class Page(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag in names]
 
 
-def test_a_report_whose_name_is_no_text_is_written_and_spelt(secagg, finished, tmp_path):
-    page = tmp_path / os.fsdecode(b"r\xff.html")
-    report = ("audit", "report", finished / "hospitals/h1", "--charter", finished / "charter", "--out", page, "--json")
-    assert secagg(*report).code == 0
-    assert "r\\udcff.json" in page.read_text()
+def test_a_report_whose_name_is_no_text_is_written_and_repeated(secagg, finished, tmp_path):
+    page, charter = tmp_path / os.fsdecode(b"r\xff.html"), ("--charter", finished / "charter")
+    assert secagg("audit", "report", finished / "hospitals/h1", *charter, "--out", page, "--json").code == 0
+    assert secagg("audit", "report", "--verify", page.with_suffix(".json"), *charter, "--json").code == 0
 
 
 @pytest.fixture(scope="module")
@@ -362,9 +361,27 @@ def test_a_report_is_repeated_with_all_that_it_rests_on(secagg, consortium, writ
     given += ("--transcript", place / "coordinator/transcript")
     outcome = secagg("audit", "report", "--verify", written / "all.json", "--charter", place / "charter", *given)
     assert outcome.code == 0
-    assert outcome.out.endswith(f"Yes: every figure in {written / 'all.json'} follows from its records.\n")
+    path, page = written / "all.json", written / "all.html"
+    assert outcome.out.endswith(f"Yes: every figure in {path} follows from its records, and {page} says the same.\n")
     alone = secagg("audit", "report", "--verify", written / "all.json", "--charter", place / "charter")
     assert "Not checked again: the release, the transcript, the audit." in alone.out
+
+
+@pages
+def test_a_page_that_was_altered_is_not_that_of_the_report_beside_it(secagg, consortium, written, tmp_path, name):
+    charter = ("--charter", consortium / "run/charter")
+    # Whatever both are called.
+    page, beside = tmp_path / "mailed.html", tmp_path / "mailed.json"
+    beside.write_bytes((written / f"{name}.json").read_bytes())
+    verify = ("audit", "report", "--verify", beside, *charter)
+    assert "Not checked again: the page, the release" in secagg(*verify).out
+    whole = (written / f"{name}.html").read_text()
+    page.write_text(whole)
+    assert secagg(*verify).code == 0
+    for altered in (whole.replace("No: nothing was found", "No: Nothing was found"), whole + "<p>Trust me.</p>", ""):
+        assert altered != whole
+        page.write_text(altered)
+        secagg(*verify).failed(TAMPERING, "page-differs", page)
 
 
 def test_a_charter_of_another_run_repeats_nothing(secagg, consortium, written, simulate, here):

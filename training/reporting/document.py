@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -33,6 +33,15 @@ class ReportDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     report: Report
     records: Records
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """What `to_json` gave, with every name in the place that it has there.
+
+        Raises:
+            msgspec.DecodeError, UnicodeDecodeError, RecursionError: if it is none.
+        """
+        return msgspec.json.decode(data, type=cls)
 
     def to_json(self) -> bytes:
         """Its bytes, indented for people."""
@@ -73,7 +82,7 @@ def is_document(path: Path) -> bool:
         InputError: ``unreadable``, ``file-too-large``.
     """
     try:
-        msgspec.json.decode(read_bounded(path, _LARGEST_FILE), type=ReportDocument)
+        ReportDocument.from_json(read_bounded(path, _LARGEST_FILE))
     except MALFORMED:
         return False
     return True
@@ -124,7 +133,7 @@ def _of_release(records: Records) -> dict[str, object]:
 def _read(path: Path) -> ReportDocument:
     data = read_bounded(path, _LARGEST_FILE)
     try:
-        document = msgspec.json.decode(data, type=ReportDocument)
+        document = ReportDocument.from_json(data)
     except MALFORMED as error:
         raise InputError(
             "not-a-report",

@@ -132,7 +132,7 @@ def test_control_where_only_numbers_of_rounds_are_looked_at_a_ledger_that_spent_
     monkeypatch.setattr(computing, "check_costs", lambda *_: None)
     told = report(ward)
     assert found(told) == []
-    assert "intact" in render_page(make_document(ward.charter, records(ward)), "report.json")
+    assert "intact" in render_page(make_document(ward.charter, records(ward)))
     (spent,) = (data_set.spent for site in told.sites if site.name == "h2" for data_set in site.data_sets)
     assert spent == 0.0
 
@@ -231,7 +231,7 @@ def test_a_hospital_that_says_that_there_was_no_noise_is_named_and_all_others_ha
     assert {site.name: len(site.data_sets) for site in told.sites} == {"h1": 1, "h2": 0, "h3": 1, "h4": 1}
     assert figures_of(told)[0] == figures_of(honest)[0]
     document = make_document(private.charter, records(private, sites))
-    assert "no-finite-epsilon" in render_page(document, "report.json")
+    assert "no-finite-epsilon" in render_page(document)
     path = tmp_path / "report.json"
     path.write_bytes(document.to_json())
     assert verify_document(path, private.charter, Sources()) == document
