@@ -19,7 +19,7 @@ from secagg.release.folder import STATEMENT_FILE
 from secagg.transcript import Finding as Misfit
 from training.reporting.cross_check import CrossCheck, cross_check
 from training.reporting.findings import Finding
-from training.reporting.rounds import RefusalFacts
+from training.reporting.rounds import RefusalFacts, alike
 from training.reporting.shown_log import ShownLog, read_shown_log
 from training.reporting.since_the_end import OLD_COPY, OLD_EXPORT, TAKEN_LATER
 
@@ -200,16 +200,12 @@ def _show(found: TranscriptJson, members: int) -> None:
 
 
 def _show_refusals(refusals: Sequence[RefusalFacts]) -> None:
-    """By hospital and reason: one that has stopped refuses all that it is sent."""
-    alike: dict[tuple[str, str], list[RefusalFacts]] = {}
-    for refusal in refusals:
-        alike.setdefault((refusal.member, refusal.reason), []).append(refusal)
-    if not alike:
+    if not refusals:
         return
     table = Table("hospital", "reason", "round", "times", "the first time", title="Refused", title_justify="left")
-    for (member, reason), found in alike.items():
-        number = str(found[0].round or "-")
-        table.add_row(member, unmarked(reason), number, str(len(found)), unmarked(found[0].message))
+    for first, *others in alike(refusals):
+        times = str(1 + len(others))
+        table.add_row(first.member, unmarked(first.reason), str(first.round or "-"), times, unmarked(first.message))
     console.print(table)
 
 

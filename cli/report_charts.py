@@ -99,7 +99,7 @@ def audit_chart(audit: PrivacyRecord) -> Drawn:
 
 
 def attendance_strip(name: str, present: Sequence[bool]) -> Markup:
-    """One hospital's rounds from left to right, with a gap in the colour of the grid where it was missing."""
+    """The sums from left to right, with a gap in the colour of the grid where one hospital is not in them."""
     count = max(1, len(present))
     parts = [Markup('<rect class="out" x="0" y="0" width="{}" height="1"/>').format(count)]
     place = 0
@@ -108,7 +108,7 @@ def attendance_strip(name: str, present: Sequence[bool]) -> Markup:
         if there:
             parts.append(Markup('<rect class="in" x="{}" y="0" width="{}" height="1"/>').format(place, length))
         place += length
-    label = f"{name}: in {sum(present)} of {len(present)} rounds"
+    label = f"{name}: in {sum(present)} of {len(present)} sums"
     return Markup(
         '<svg class="strip" viewBox="0 0 {} 1" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
     ).format(count, label, Markup("").join(parts))

@@ -20,10 +20,12 @@ from dp.stated import exact, no_less, no_more
 from secagg.egress import Direction
 from secagg.errors import TamperingError
 from secagg.files import read_bounded, unreadable
-from training.reporting.budget import DataSetFacts
+from secagg.printable import printable
+from training.reporting.budget import DataSetFacts, RunFacts
 from training.reporting.document import ReportDocument
 from training.reporting.integrity import Check
 from training.reporting.report import Report, SiteFacts
+from training.reporting.rounds import alike
 from training.reporting.versions import Versions
 
 _CONTENTS: Final = (
@@ -63,19 +65,21 @@ class MessageRow:
 
 @dataclass(frozen=True)
 class AttendanceRow:
-    """One hospital over all rounds; ``missing``: the numbers of those without it."""
+    """One hospital over all sums; ``missing``: the rounds of those without it."""
 
     name: str
     strip: Markup
     present: int
-    rounds: int
+    sums: int
     missing: str
 
 
 def render_page(document: ReportDocument) -> str:
     """The page. The same document gives the same page, whatever its files are called."""
     report = document.report
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     environment.filters |= {"with_code": _with_code, "no_less": no_less, "no_more": no_more, "exact": exact}
     template = environment.from_string(page_resource("page.html"))
     folded = _folded(report)
@@ -100,16 +104,23 @@ def render_page(document: ReportDocument) -> str:
         folded=folded,
         messages=messages[-_MOST_MESSAGES:],
         omitted=len(messages) > _MOST_MESSAGES,
+        own_runs=lambda site: _own_runs(site, report.charter.digest),
         answered=_answered,
         days=_days,
         stayed=what_stayed(report),
         audit_chart=audit_chart(report.audit) if report.audit else None,
         builds=(report.audit.audit, *report.audit.controls.values()) if report.audit else (),
         attendance=_attendance(report),
+        refusals=alike(report.transcript.refusals) if report.transcript else [],
         sums=sum(found.sum_sha256 is not None for found in report.transcript.rounds) if report.transcript else 0,
         rules=RULES,
         software=_software,
     )
+
+
+def _shown(value: object) -> object:
+    """What is put on the page: in others' text nothing that hides what stands beside it, or turns it round."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _with_code(text: str) -> Markup:
@@ -164,6 +175,11 @@ def _messages(document: ReportDocument) -> list[MessageRow]:
     ]
 
 
+def _own_runs(site: SiteFacts, charter: str) -> list[tuple[DataSetFacts, RunFacts]]:
+    """What a hospital's ledger shows of the training that the report is about."""
+    return [(data_set, run) for data_set in site.data_sets for run in data_set.runs if run.charter == charter]
+
+
 def _answered(site: SiteFacts) -> int:
     return sum(row.round > 0 and row.messages > 0 for row in site.egress.rounds) if site.egress else 0
 
@@ -176,13 +192,14 @@ def _days(site: SiteFacts) -> str:
 def _attendance(report: Report) -> list[AttendanceRow]:
     if report.transcript is None:
         return []
-    rounds = report.transcript.rounds
+    # Of a round without a sum the coordinator's record says who is in none, and not who had answered.
+    summed = [(found.round, frozenset(found.took_part)) for found in report.transcript.rounds if found.sum_sha256]
     rows = []
     for member in report.charter.members:
-        present = [member.name in found.took_part for found in rounds]
-        missing = [found.round for found, there in zip(rounds, present, strict=True) if not there]
+        present = [member.name in took_part for _, took_part in summed]
+        missing = [number for (number, _), there in zip(summed, present, strict=True) if not there]
         strip = attendance_strip(member.name, present)
-        rows.append(AttendanceRow(member.name, strip, sum(present), len(rounds), _listed(missing)))
+        rows.append(AttendanceRow(member.name, strip, sum(present), len(summed), _listed(missing)))
     return rows
 
 

@@ -62,13 +62,13 @@ def _took_part(report: Report) -> Figure:
         return "Took part", f"{fewest} of {members}", f"hospitals, in the smallest of {len(rounds)} sums"
     if report.release:
         return "Took part", f"{len(report.release.contributors)} of {members}", "hospitals, by the release"
-    return "Took part", "not known", "neither a transcript nor a release was given"
+    return "Took part", "not known", "no transcript was given, and no release that can be relied on"
 
 
 def _owners(report: Report) -> Figure:
     if report.release:
         return "The model belongs to", str(len(report.release.contributors)), "hospitals, by their signatures"
-    return "The model", "not shown", "no release was given"
+    return "The model", "not shown", "no release that can be relied on was given"
 
 
 def answers_of(report: Report) -> list[tuple[str, str]]:
@@ -135,7 +135,7 @@ def _by_day(report: Report) -> str:
 
 def _whose(report: Report) -> str:
     if report.release is None:
-        return "Not known: no release was given."
+        return "Not known: no release that can be relied on was given."
     names = list(report.release.contributors)
     listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
     return f"It belongs in equal parts to {listed}: each has signed one and the same statement about it."

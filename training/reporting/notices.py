@@ -126,7 +126,9 @@ def _missing(report: Report) -> Iterator[Notice]:
             "Ask each for what `secagg audit export` writes there, and give those files too.",
         )
     if report.release is None:
-        yield Notice("no-release", "No release was given.", "Give its folder with --release.")
+        # Where one was given, a finding says what is wrong with it.
+        if any(check.what == "Release" and check.state == "absent" for check in report.checks):
+            yield Notice("no-release", "No release was given.", "Give its folder with --release.")
     elif not enough_to_vouch(len(report.release.cosigned_by), report.charter.max_colluding):
         yield Notice(
             "not-cosigned",

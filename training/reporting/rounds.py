@@ -26,6 +26,7 @@ from secagg.transcript import (
     transcript_files,
 )
 from secagg.transcript import Finding as Misfit
+from secagg.transcript.audit import RoundAudit
 from secagg.transcript.files import FileCheckpoint, epoch_of, require_grown_from
 from training.noise import noise_expansion
 from training.reporting.findings import Finding
@@ -157,6 +158,14 @@ def _rounds_taken(record: HospitalRecord) -> frozenset[int]:
     return frozenset(entry.round for entry in record.taken if entry.took_sum)
 
 
+def alike(refusals: Iterable[RefusalFacts]) -> list[list[RefusalFacts]]:
+    """Refusals by hospital and reason: one that has stopped refuses all that it is sent."""
+    found: dict[tuple[str, str], list[RefusalFacts]] = {}
+    for refusal in refusals:
+        found.setdefault((refusal.member, refusal.reason), []).append(refusal)
+    return list(found.values())
+
+
 def _findings(odd: Iterable[Misfit]) -> tuple[Finding, ...]:
     remedy = "Compare it with the hospitals' own logs."
     return tuple(Finding(found.reason, found.message, f"epoch {found.epoch}", remedy) for found in odd)
@@ -206,16 +215,10 @@ def _kept_back(path: Path, what: str) -> Finding:
 
 def _rounds(audit: TranscriptAudit, charter: VerifiedCharter) -> tuple[RoundFacts, ...]:
     names = [member.name for member in charter.charter.members]
-    return tuple(
-        RoundFacts(
-            epoch.epoch,
-            found.round,
-            found.purpose,
-            found.step,
-            found.survivors,
-            tuple(name for name in names if name not in found.survivors),
-            found.payload_sha256,
-        )
-        for epoch in audit.epochs
-        for found in epoch.rounds
-    )
+    return tuple(_round(epoch.epoch, found, names) for epoch in audit.epochs for found in epoch.rounds)
+
+
+def _round(epoch: int, found: RoundAudit, names: Sequence[str]) -> RoundFacts:
+    survivors = frozenset(found.survivors)
+    missing = tuple(name for name in names if name not in survivors)
+    return RoundFacts(epoch, found.round, found.purpose, found.step, found.survivors, missing, found.payload_sha256)
