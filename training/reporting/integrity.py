@@ -241,15 +241,16 @@ def check_audit(
 
 
 def _understated(release: Release, guarantee: Guarantee) -> list[Finding]:
-    stated, computed = release.privacy.epsilon, guarantee.epsilon
+    stated, computed = release.privacy, guarantee.epsilon
     if computed is None:
-        return _unfounded(stated)
-    if stated is not None and is_covered(computed, stated):
+        return _unfounded(stated.epsilon)
+    if stated.epsilon is not None and is_covered(computed, stated.epsilon) and stated.delta == guarantee.delta:
         return []
     return [
         Finding(
             "understated-epsilon",
-            f"The release states an epsilon of {stated}, but by charter and rounds it is {no_less(computed, 4)}.",
+            f"The release states an epsilon of {stated.epsilon} at a delta of {stated.delta}, but by charter and "
+            f"rounds it is {no_less(computed, 4)} at {guarantee.delta}.",
             "the release",
             "Do not rely on what it states.",
         )

@@ -7,8 +7,9 @@ from itertools import product
 import pytest
 from msgspec.structs import replace
 
+from cli.report_page import render_page
 from dp.ledger import Kind
-from dp.stated import ROUNDING
+from dp.stated import ROUNDING, no_less
 from secagg.errors import RemoteProtocolError
 from secagg.log_excerpt import take_excerpt
 from secagg.masking.journal import Around
@@ -34,8 +35,10 @@ from tests.support.thinning import thinned
 from training.engines.base import Phase
 from training.engines.embedded import DropOut, EmbeddedEngine
 from training.privacy_plan import privacy_plan
+from training.reporting.document import make_document
 from training.reporting.findings import Finding
 from training.reporting.misstated import misstated
+from training.reporting.records import Sources, gather_records
 from training.round_record import RefusalRecord
 
 
@@ -60,6 +63,17 @@ def test_an_epsilon_that_is_stated_without_differential_privacy_is_found(finishe
     claim = verify_release(finished.hospitals[1].release_folder).statement.predicate.privacy
     rewritten(finished, privacy=replace(claim, epsilon=0.5))
     assert found(report(finished)) == [("unfounded-epsilon", "the release")]
+
+
+@pytest.mark.parametrize("delta", [1e-9, None])
+def test_an_epsilon_that_is_stated_at_another_delta_than_the_charters_is_found(private, delta):
+    claim = verify_release(private.hospitals[1].release_folder).statement.predicate.privacy
+    rewritten(private, privacy=replace(claim, delta=delta))
+    assert found(report(private)) == [("understated-epsilon", "the release")]
+    document = make_document(
+        private.charter, gather_records(private.charter, (), Sources(private.hospitals[1].release_folder))
+    )
+    assert f"{no_less(claim.epsilon, 4)}, {'none' if delta is None else '1e-09'}" in render_page(document)
 
 
 def attests_to(hospital, claim):
