@@ -14,6 +14,7 @@ from secagg.charter.folder import read_verified
 from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, write_atomically
 from secagg.passphrase import read_passphrase
+from secagg.printable import printable
 from training.reporting.document import ReportDocument, is_document, make_document, verify_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.report import Report
@@ -88,7 +89,7 @@ def report(
     else:
         _say(found.report)
         click.echo(
-            _repeated(document, page, sources)
+            printable(_repeated(document, page, sources))
             if document
             else f"Written to {page}. {beside} holds the records, to recompute it from."
         )

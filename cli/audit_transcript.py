@@ -254,5 +254,5 @@ def _beside_logs(checked: CrossCheck, logs: Sequence[LogJson]) -> str:
     if not compared:
         return "; no log that was given shows one of them"
     names = list(checked.compared)
-    says = f"the log of {names[0]} says" if len(names) == 1 else f"the logs of {len(names)} hospitals say"
+    says = f"the log of {names[0]} says" if len(names) == 1 else f"one or more of {len(names)} logs say"
     return f"; of {compared} of them {says} the same"

@@ -228,7 +228,8 @@ def require_page(path: Path, document: ReportDocument) -> None:
     if read_bounded(path, _LARGEST_PAGE) != render_page(document).encode():
         raise TamperingError(
             "page-differs",
-            f"{path} is not the page of the report beside it: it was altered, or another version of secagg wrote it.",
+            f"{path} is not the page of the report beside it: it was altered, or is that of "
+            "an earlier one, or another version of secagg wrote it.",
             culprit=str(path),
             remedy="Do not rely on that page. The version that wrote the report can tell which it is.",
         )

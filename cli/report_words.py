@@ -197,7 +197,8 @@ def _forged(report: Report) -> str:
     if not transcript.compared_with:
         return "whether one did was not checked here, as no hospital's log was there that shows a sum of the transcript"
     logs, compared = len(transcript.compared_with), transcript.compared_sums
-    whose = "the log of 1 hospital" if logs == 1 else f"the logs of {logs} hospitals"
+    # One of them may be a liar's, and the others show few.
+    whose = "the log of 1 hospital" if logs == 1 else f"one or more of the logs of {logs} hospitals"
     if report.about == "site":
         whose = "this hospital's log"
     sums = sum(found.sum_sha256 is not None for found in transcript.rounds)

@@ -161,7 +161,7 @@ FORGED = "A hospital that helps the coordinator to forge a sum can get at one up
 
 
 def test_beside_what_did_not_leave_it_says_whether_a_forged_sum_was_looked_for(written, secagg, finished, tmp_path):
-    for name, whose in (("h1", "this hospital's log"), ("all", "the logs of 4 hospitals")):
+    for name, whose in (("h1", "this hospital's log"), ("all", "one or more of the logs of 4 hospitals")):
         told = f"{FORGED}none did, by {whose}: all 2 sums in the transcript are there, and each is the true one."
         assert told in unescape((written / f"{name}.html").read_text())
     given = ("--charter", finished / "charter", "--out", tmp_path / "r.html")
@@ -382,6 +382,14 @@ def test_a_page_that_was_altered_is_not_that_of_the_report_beside_it(secagg, con
         assert altered != whole
         page.write_text(altered)
         secagg(*verify).failed(TAMPERING, "page-differs", page)
+
+
+def test_the_name_of_a_report_that_was_sent_reaches_no_terminal_as_it_is(secagg, consortium, written, tmp_path):
+    path = tmp_path / "r\x1b[2J.json"
+    path.write_bytes((written / "h1.json").read_bytes())
+    outcome = secagg("audit", "report", "--verify", path, "--charter", consortium / "run/charter")
+    assert outcome.code == 0
+    assert "r\ufffd[2J.json follows from its records" in outcome.out
 
 
 def test_a_charter_of_another_run_repeats_nothing(secagg, consortium, written, simulate, here):

@@ -189,7 +189,7 @@ def check_transcript(
     logs = len(transcript.compared_with)
     beside = "; no hospital's log was there that shows one of them"
     if logs:
-        says = "the log of 1 hospital says" if logs == 1 else f"the logs of {logs} hospitals say"
+        says = "the log of 1 hospital says" if logs == 1 else f"one or more of {logs} logs say"
         beside = f"; of {transcript.compared_sums} of them {says} the same"
     signed = signed_transcript(checkpoints, charter)
     if signed:
