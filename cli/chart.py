@@ -6,6 +6,7 @@ Knows points, labels and where they go on the paper. Knows nothing of what they 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -273,7 +274,8 @@ def ticks(low: float, high: float, count: int = WIDE.ticks, grain: int = 0) -> l
     # Two that differ by a rounding error alone are one: steps as small would not be told apart.
     apart = not math.isclose(low, high, rel_tol=1e-9)
     span = high - low if apart else abs(high) or 1.0
-    rough = max(span / (count - 1), grain)
+    # Of smaller numbers there are no powers of ten to count in.
+    rough = max(span / (count - 1), grain, sys.float_info.min)
     unit = 10.0 ** math.floor(math.log10(rough))
     steps = (unit * factor for factor in (1, 2, 2.5, 5, 10))
     step = next(step for step in steps if step >= rough * (1 - 1e-9) and not (grain and step % grain))

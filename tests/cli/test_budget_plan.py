@@ -264,7 +264,7 @@ def test_on_an_axis_of_what_is_counted_there_are_no_halves(high, count):
     assert ">0.5<" not in drawn
 
 
-@pytest.mark.parametrize("value", [0.9815613116946829, 0.0424, 10.9, 1e9])
+@pytest.mark.parametrize("value", [0.9815613116946829, 0.0424, 10.9, 1e9, 0.0])
 def test_values_that_differ_by_a_rounding_error_have_an_axis_too(value):
     found = ticks(value, math.nextafter(value, math.inf))
     assert found[0] < found[-1]
