@@ -40,6 +40,10 @@ def rows_of(page, section):
     return [[re.sub(r"<[^>]*>", "", cell) for cell in row] for row in cells]
 
 
+def test_the_hash_of_the_charter_can_be_compared_whole_on_paper_too(document):
+    assert f'<span class="hash whole">{document.report.charter.digest}</span>' in page_of(document)
+
+
 def test_who_missed_a_sum_is_said_of_each(document):
     rows = rows_of(page_of(document), "rounds")
     assert ["h1", "", "2 of 2", "none"] in rows
