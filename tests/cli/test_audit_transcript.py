@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -288,8 +289,37 @@ def test_a_copy_of_a_log_from_before_the_end_is_asked_for_anew(audit, finished, 
     outcome = audit(finished, "--release", finished / "release", "--egress", f"h1={copy}")
     assert outcome.code == TAMPERING
     assert "The copy of h1's egress log that was given has 5 entries, and h1 signed for" in outcome.out
-    assert "an older log was put back there, or the log was cut off. Use the new copy. [old-copy]" in outcome.out
+    assert "an older log was put back there, or the log was cut off. Use the new copy, made with" in outcome.out
     assert outcome.out.count("[old-copy]") == outcome.out.count("[") == 1
+
+
+def as_before(entry):
+    """The entry but for its place."""
+    fields = {name: value for name, value in msgspec.structs.asdict(entry).items() if name not in CHAINED}
+    return partial(EgressEntry, **fields)
+
+
+def test_of_a_log_that_was_copied_without_the_file_that_its_end_is_in_it_is_said_what_else_to_copy(
+    audit, finished, tmp_path
+):
+    home, copies = HospitalFolder(finished / "hospitals/h1"), tmp_path / "copies"
+    identity = Identity.load(home.identity)
+    entries = read_egress(home.egress, identity.public_key)
+    copies.mkdir()
+    home.egress.unlink()
+    with EgressLog(home.egress, identity) as log:
+        log.record(*map(as_before, entries[:5]))
+    with EgressLog(home.egress, identity) as log:
+        log.record(*map(as_before, entries[5:]))
+        for file in home.egress.parent.glob("egress.sqlite*"):
+            shutil.copy(file, copies)
+    given = ("--release", finished / "release", "--egress", f"h1={copies / 'egress.sqlite'}")
+    assert audit(finished, *given).code == 0
+    for suffix in ("-wal", "-shm"):
+        (copies / f"egress.sqlite{suffix}").unlink()
+    outcome = audit(finished, *given)
+    assert outcome.code == TAMPERING
+    assert "made with all files beside the log whose names begin like its own. [old-copy]" in outcome.out
 
 
 def test_a_transcript_that_does_not_fit_together_hides_nothing_that_is_wrong_beside_it(audit, finished, written_anew):

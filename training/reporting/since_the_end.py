@@ -25,6 +25,8 @@ from training.reporting.findings import Finding
 OLD_EXPORT: Final = "old-export"
 OLD_COPY: Final = "old-copy"
 TAKEN_LATER: Final = "taken-after-the-end"
+# While a hospital runs, or once it was killed, its last entries are in another file than the log's own.
+_USE_THE_NEW_COPY: Final = "Use the new copy, made with all files beside the log whose names begin like its own."
 
 
 def since_the_end(
@@ -104,7 +106,7 @@ def of_copy(member: str, excerpt: LogExcerpt[EgressEntry], checkpoints: Verified
         f"signed for {noted.entries} when the run ended. Ask {member} for a new copy: if that is as short, an older "
         "log was put back there, or the log was cut off.",
         member,
-        "Use the new copy.",
+        _USE_THE_NEW_COPY,
     )
 
 
@@ -169,19 +171,25 @@ def goes_on_after(member: str, exported: SiteEvidence | None) -> Finding:
     Args:
         exported: what it was shown in; None of a copy of its egress log.
     """
-    what, again, reason = f"The copy of {member}'s egress log that was given", "copy", OLD_COPY
+    what, again, reason, remedy = (
+        f"The copy of {member}'s egress log that was given",
+        "copy",
+        OLD_COPY,
+        _USE_THE_NEW_COPY,
+    )
     if exported:
-        what, again, reason = (
+        what, again, reason, remedy = (
             f"What {member} shows was read from its logs on {printable(exported.made)}, and",
             "export",
             OLD_EXPORT,
+            "Use the new export.",
         )
     return Finding(
         reason,
         f"{what} lacks the last that the transcript or the release has of {member}: that came later, or was left out. "
         f"Ask {member} for a new {again}: if that lacks it too, it was left out, or an older log was put back there.",
         member,
-        f"Use the new {again}.",
+        remedy,
     )
 
 
