@@ -36,11 +36,7 @@ class ReportDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """What `to_json` gave, with every name in the place that it has there.
-
-        Raises:
-            msgspec.DecodeError, UnicodeDecodeError, RecursionError: if it is none.
-        """
+        """What `to_json` gave, with every name in the place that it has there. Raises `MALFORMED`."""
         return msgspec.json.decode(data, type=cls)
 
     def to_json(self) -> bytes:
