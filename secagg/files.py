@@ -174,6 +174,22 @@ def require_there(path: Path) -> None:
         raise unreadable(path, error) from error
 
 
+def require_file(path: Path) -> None:
+    """Refuse what can be read only once, such as a pipe: what is found good in it could not be copied any more.
+
+    Raises:
+        InputError: ``not-a-file``; ``unreadable``, if nothing is there.
+    """
+    require_there(path)
+    if not path.is_file():
+        raise InputError(
+            "not-a-file",
+            f"{path} is not a file, and could not be read a second time.",
+            culprit=str(path),
+            remedy="Give a file: a copy of it is kept, once it is found good.",
+        )
+
+
 def lock(path: Path) -> int:
     """Take the lock of the state file ``path`` for this process; closing the returned descriptor lets go of it.
 

@@ -15,7 +15,7 @@ from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError, RefusedError
-from secagg.files import PRIVATE, read_bounded, require_text, write_atomically
+from secagg.files import PRIVATE, read_bounded, require_file, require_text, write_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy, put_in_force, render_policy
@@ -68,14 +68,16 @@ def lay_out_hospital(
         on_warning: told what everybody must know of the charter, and what is odd about the records.
 
     Raises:
-        InputError: ``folder-not-empty``, ``folder-of-another``, ``unknown-member``, ``unwritable``, or what is wrong
-            with the files given.
+        InputError: ``folder-not-empty``, ``folder-of-another``, ``unknown-member``, ``not-a-file``, ``unwritable``, or
+            what is wrong with the files given.
         RefusedError: if the policy that was given does not allow the charter; if none was given, for a scheme under
             which all hospitals have one key.
     """
     _require_no_site(path)
     for place in filter(None, (material.settings.data, material.settings.passphrase_file)):
         require_text(place)
+    for copied in filter(None, (material.identity, material.policy)):
+        require_file(copied)
     charter = read_verified(material.charter)
     identity = Identity.load(material.identity, read_passphrase(material.passphrase_file))
     number = charter.charter.number_of_key(identity.public_key, material.identity)

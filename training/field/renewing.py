@@ -13,7 +13,7 @@ from secagg.charter import VerifiedCharter
 from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError
-from secagg.files import PRIVATE, lock, read_bounded, sync, unwritable, write_atomically
+from secagg.files import PRIVATE, lock, read_bounded, require_file, sync, unwritable, write_atomically
 from secagg.policy import Policy, check_charter, load_policy, put_in_force
 from secagg.policy.acceptance import read_change, require_countersigned
 from secagg.policy.toml import LARGEST_POLICY, read_policy
@@ -57,7 +57,8 @@ def renew_hospital(
         on_warning: told what everybody must know of the charter, and what is odd about the records.
 
     Raises:
-        InputError: ``no-site``, ``state-in-use``, ``unknown-member``, ``unwritable``, or what is wrong with the files.
+        InputError: ``no-site``, ``state-in-use``, ``unknown-member``, ``not-a-file``, ``unwritable``, or what is wrong
+            with the files.
         RefusedError: ``policy-loosened``, or if the policy does not allow the charter.
         TamperingError: if its ledger was altered, rolled back or removed.
     """
@@ -112,6 +113,7 @@ def _policy(site: HospitalSite, following: NextCharter) -> Policy:
     """What the site accepts from now on, if its officers have signed whatever it loosens."""
     if not following.policy:
         return load_policy(site.folder.policy)
+    require_file(following.policy)
     policy = read_policy(following.policy)
     require_countersigned(read_change(site.folder.policy, policy), site.folder.policy)
     return policy

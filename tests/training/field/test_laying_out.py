@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import stat
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.training.field.conftest import any_kit, lay_out
 from training import new_folder
 from training.field.hospital_site import HospitalSite
 from training.field.laying_out import lay_out_coordinator, lay_out_hospital
+from training.field.renewing import NextCharter, renew_hospital
 from training.new_folder import make_folder
 
 
@@ -89,6 +91,39 @@ def test_records_with_a_column_that_cannot_be_summed_make_no_site(tmp_path):
 def test_a_policy_that_forbids_the_charter_makes_no_site(sites, tmp_path):
     (tmp_path / "strict.toml").write_text("minimum_cohort = 3\n")
     assert refused(sites, tmp_path, RefusedError, policy=tmp_path / "strict.toml") == "unknown-member"
+
+
+@pytest.fixture
+def piped():
+    """A pipe with what is in a file, as a shell makes it of ``<(...)``: to be read once."""
+    ends = []
+
+    def pipe(file):
+        reading, writing = os.pipe()
+        os.write(writing, file.read_bytes())
+        os.close(writing)
+        ends.append(reading)
+        return Path(f"/dev/fd/{reading}")
+
+    yield pipe
+    for end in ends:
+        os.close(end)
+
+
+@pytest.mark.parametrize("what", ["identity", "policy"])
+def test_a_key_or_a_policy_that_can_be_read_only_once_makes_no_site(sites, tmp_path, piped, what):
+    """It is checked, and copied afterwards: the site would have an empty one."""
+    given = {"identity": sites.materials[1].identity, "policy": sites.hospitals[1].folder.policy}[what]
+    assert refused(sites, tmp_path, **{what: piped(given)}) == "not-a-file"
+    lay_out_hospital(tmp_path / "new", dataclasses.replace(sites.materials[1], **{what: given}), any_kit)
+
+
+def test_nor_does_such_a_policy_take_the_place_of_a_site_s(sites, piped):
+    site = sites.hospitals[1]
+    before = site.folder.policy.read_bytes()
+    with pytest.raises(InputError) as refusal:
+        renew_hospital(site, NextCharter(sites.materials[1].charter, policy=piped(site.folder.policy)), any_kit)
+    assert (refusal.value.reason, site.folder.policy.read_bytes()) == ("not-a-file", before)
 
 
 def test_records_that_cannot_be_read_make_no_site(sites, tmp_path):
