@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, cast
@@ -57,6 +58,12 @@ class _PrivateFileHandler(logging.handlers.RotatingFileHandler):
         descriptor = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, PRIVATE)
         return cast(TextIOWrapper, os.fdopen(descriptor, self.mode, encoding="utf-8"))
 
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - Python's name
+        """Say by its kind why a line could not be written; Python would print the text of what was to be logged."""
+        kind = sys.exc_info()[0]
+        with suppress(OSError):
+            print(f"{self.baseFilename} lacks a line: {kind.__name__ if kind else 'unknown'}", file=sys.stderr)
+
 
 @contextmanager
 def site_log(path: Path) -> Iterator[logging.Logger]:
@@ -76,7 +83,9 @@ def site_log(path: Path) -> Iterator[logging.Logger]:
     try:
         yield logger
     finally:
-        handler.close()
+        # What a full disk has no room for is no reason to fail, nor to hide what did.
+        with suppress(OSError):
+            handler.close()
 
 
 def fields_of(error: SecaggError) -> dict[str, object]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
+
+import pytest
 
 from secagg.errors import InputError
 from training.field.site_log import fields_of, site_log
@@ -36,6 +39,33 @@ def test_an_unexpected_error_is_logged_by_kind_and_place_and_never_by_text(tmp_p
     assert line["error"] == "ValueError"
     assert "test_site_log.py" in line["at"][0]
     assert "4711" not in (tmp_path / "site.jsonl").read_text()
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no file that is always full")
+def test_where_a_line_finds_no_room_the_text_of_the_error_in_it_goes_nowhere_else(capsys):
+    """Standard error of a job's process is NVFlare's log."""
+    with site_log(FULL) as logger:
+        try:
+            raise ValueError("patient 4711 has a malformed age")
+        except ValueError:
+            logger.exception("a message could not be answered")
+    told = capsys.readouterr().err
+    assert "/dev/full lacks a line: OSError" in told
+    assert "4711" not in told
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no file that is always full")
+def test_nor_does_a_log_without_room_hide_what_went_wrong():
+    def fail():
+        with site_log(FULL) as logger:
+            logger.info("begun")
+            raise InputError("unwritable", "The latch cannot be written.")
+
+    with pytest.raises(InputError):
+        fail()
 
 
 def test_it_is_appended_to_and_belongs_to_its_own_account(tmp_path):
