@@ -19,7 +19,7 @@ import numpy as np
 from secagg.charter import VerifiedCharter
 from secagg.charter.cautions import Caution
 from secagg.charter.folder import read_verified
-from secagg.errors import RefusedError, SecaggError
+from secagg.errors import InputError, RefusedError, SecaggError
 from secagg.files import lock
 from secagg.policy import check_charter, load_policy
 from training.clock import write_time
@@ -129,16 +129,22 @@ def attend(site: HospitalSite, charter_digest: str, serial: int) -> Iterator[Att
         charter_digest: hex, of the charter that the job is for.
 
     Raises:
-        InputError: ``state-in-use``, if another job is going on here.
+        InputError: ``state-in-use``, if another job is going on here; ``unwritable``.
         RefusedError: ``another-charter``, ``job-replayed``, or whatever this site's policy or budget says.
         SecaggError: whatever a hospital refuses to open for.
     """
     with ExitStack() as opened:
-        # First of all: a coordinator may begin as many jobs as it likes, and each would open all this.
-        opened.callback(os.close, lock(site.attending))
-        logger = opened.enter_context(site_log(site.log))
         # Told is the site's own charter: what the job says may be anything that JSON can hold.
         own = ""
+        try:
+            # First of all: a coordinator may begin as many jobs as it likes, and each would open all this.
+            opened.callback(os.close, lock(site.attending))
+            logger = opened.enter_context(site_log(site.log))
+        except InputError as error:
+            # Nothing else here says why. Of a site that is in another job the status is that job's.
+            if error.reason != "state-in-use":
+                _tell_why(site, error, own)
+            raise
         try:
             charter = read_verified(site.charter)
             own = charter.digest.hex()
@@ -147,11 +153,11 @@ def attend(site: HospitalSite, charter_digest: str, serial: int) -> Iterator[Att
             hospital = opened.enter_context(closing(_hospital(site, charter, logger)))
         except SecaggError as error:
             logger.error("cannot take part", extra=fields_of(error))
-            site.status.write(not_taking_part(error, own))
+            _tell_why(site, error, own)
             raise
         except Exception as error:
             logger.exception("cannot take part")
-            site.status.write(not_taking_part(_unexpected(site, error), own))
+            _tell_why(site, _unexpected(site, error), own)
             raise
         yield opened.enter_context(closing(Attendance(hospital, charter, site.status, logger)))
 
@@ -165,6 +171,12 @@ def _accept(site: HospitalSite, charter: VerifiedCharter, charter_digest: str, s
             remedy=f"Agree on one: `secagg charter show {site.charter}` shows this site's.",
         )
     take_serial(site.serials, charter_digest, serial)
+
+
+def _tell_why(site: HospitalSite, error: SecaggError, own: str) -> None:
+    """Write down why a site takes no part; ``own`` is its charter, hex, if that could be read."""
+    before = site.status.known()
+    site.status.write(not_taking_part(error, own or (before.charter if before else ""), before))
 
 
 def _unexpected(site: HospitalSite, error: Exception) -> SecaggError:

@@ -86,31 +86,30 @@ def why(error: SecaggError | None) -> Why:
     return Why(reason=error.reason, message=error.message, remedy=error.remedy)
 
 
-def not_taking_part(error: SecaggError, charter: str) -> SiteStatus:
-    """The status of a site that cannot or will not open for a job; ``charter`` is its own, hex."""
+def not_taking_part(error: SecaggError, charter: str, before: SiteStatus | None = None) -> SiteStatus:
+    """The status of a site that cannot or will not open for a job; ``charter`` is its own, hex.
+
+    What it had reached under that charter ``before`` stays known, and what all runs have of the budget.
+    """
     now = write_time()
-    return SiteStatus(
+    told = SiteStatus(
         state=_state_of(error),
         since=now,
         updated=now,
         charter=charter,
+        budget=before.budget if before else None,
         **why(error),
     )
-
-
-def not_started(before: SiteStatus | None, error: SecaggError) -> SiteStatus:
-    """The status of a site that could not be started; what it had reached ``before`` stays known."""
-    told = not_taking_part(error, before.charter if before else "")
-    reached = before or told
+    if before is None or before.charter != charter:
+        return told
     return msgspec.structs.replace(
-        told,
-        started=False,
-        name=reached.name,
-        steps=reached.steps,
-        steps_due=reached.steps_due,
-        epsilon=reached.epsilon,
-        budget=reached.budget,
+        told, name=before.name, steps=before.steps, steps_due=before.steps_due, epsilon=before.epsilon
     )
+
+
+def not_started(error: SecaggError, charter: str, before: SiteStatus | None) -> SiteStatus:
+    """The status of a site that could not be started; as `not_taking_part`."""
+    return msgspec.structs.replace(not_taking_part(error, charter, before), started=False)
 
 
 def _state_of(error: SecaggError) -> SiteState:

@@ -215,6 +215,40 @@ def test_a_job_for_another_charter_opens_nothing(sites):
     assert not site.folder.latch.exists()
 
 
+def test_what_a_site_had_reached_is_told_also_after_a_job_that_it_refused(tmp_path):
+    """Whoever holds the coordinator's key can begin one whenever they like."""
+    sites = lay_out(tmp_path, choices=PRIVATE_CHOICES, spec=PRIVATE_TASK)
+    epoch(sites, 1)
+    site = sites.hospitals[1]
+    before = site.status.read()
+    with pytest.raises(RefusedError), site.attend("00" * 32, 2):
+        pass
+    refused = site.status.read()
+    assert (refused.state, refused.reason) == (SiteState.REFUSED, "another-charter")
+    assert before.epsilon > 0 < before.budget.epsilon
+    for what in ("charter", "name", "steps", "steps_due", "epsilon", "budget"):
+        assert getattr(refused, what) == getattr(before, what)
+
+
+def test_of_what_it_had_reached_under_another_charter_only_the_budget_is_told(sites):
+    before = replace(waiting("h1", sites.charter, None), steps=2)
+    refused = not_taking_part(RefusedError("budget-exceeded", "It is spent."), "00" * 32, before)
+    assert (refused.charter, refused.name, refused.steps, refused.steps_due) == ("00" * 32, "", 0, 0)
+
+
+@pytest.mark.parametrize("in_the_way", ["log", "attending.lock"])
+def test_a_site_whose_log_or_lock_cannot_be_written_says_why_it_takes_no_part(sites, in_the_way):
+    """It has no log to say it in, and the coordinator alone would know: root had written there, say."""
+    site = sites.hospitals[1]
+    path = site.path / in_the_way
+    path.touch() if in_the_way == "log" else path.mkdir()
+    with pytest.raises(SecaggError), site.attend(sites.charter.digest.hex(), 1):
+        pass
+    status = site.status.read()
+    assert (status.state, status.reason) == (SiteState.FAILED, "unwritable")
+    assert in_the_way.removesuffix(".lock") in status.message
+
+
 @pytest.mark.parametrize(
     "said",
     ["00" * 32, "\x1b[2J[/red]", 5, None, ["a"], {"a": 1}, "x" * 2_000_000],

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from secagg.charter import VerifiedCharter
-from secagg.charter.folder import read_verified
+from secagg.charter.folder import read_charter, read_verified
 from secagg.errors import InputError, SecaggError, TamperingError
 from secagg.files import is_locked
 from secagg.policy import put_in_force
@@ -106,16 +106,27 @@ def _until_settled(
 
 @contextmanager
 def _telling_why_not(site: HospitalSite) -> Iterator[None]:
-    """Write down why a site could not be started, unless it is over already, or has stopped for a graver reason."""
+    """Write down why a site could not be started, unless it is over already, or has stopped for a graver reason.
+
+    That of an earlier charter is no reason not to tell.
+    """
     try:
         yield
     except SecaggError as error:
         before = site.status.known()
-        if before is None or not before.started or before.state not in _SETTLED:
+        own = _own_charter(site, before)
+        if before is None or not before.started or before.state not in _SETTLED or before.charter != own:
             # On a full disk whoever started it is told all the same.
             with suppress(InputError):
-                site.status.write(not_started(before, error))
+                site.status.write(not_started(error, own, before))
         raise
+
+
+def _own_charter(site: HospitalSite, before: SiteStatus | None) -> str:
+    """The digest of a site's charter, hex; of one that cannot be read, what its last status says."""
+    with suppress(SecaggError):
+        return read_charter(site.charter).digest().hex()
+    return before.charter if before else ""
 
 
 def _started(site: HospitalSite) -> tuple[VerifiedCharter, Kit, SiteStatus]:

@@ -335,6 +335,18 @@ def test_a_start_that_failed_does_not_hide_that_the_site_is_over_or_stopped(site
         assert site.status.read() == before
 
 
+@pytest.mark.parametrize("state", [SiteState.RELEASED, SiteState.STOPPED])
+def test_but_that_it_was_so_under_an_earlier_charter_hides_no_start_that_failed(site, state):
+    """Else its health would be that of the training before, for as long as the next one cannot be started."""
+    site.status.write(replace(STOPPED, charter=bytes(32).hex(), state=state, name="h1", steps=3, steps_due=3))
+    without_its_passphrase(site)
+    with pytest.raises(InputError):
+        serve_hospital(site, nobody_asks, SiteWatcher())
+    status = site.status.read()
+    assert (status.state, status.reason, status.started) == (SiteState.FAILED, "unreadable", False)
+    assert (status.charter, status.steps) == (read_verified(site.charter).digest.hex(), 0)
+
+
 def test_nor_does_a_second_start_say_anything_of_the_site_that_runs(site):
     without_its_passphrase(site)
     with alone(site.path), pytest.raises(InputError) as refusal:
