@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from msgspec.structs import replace
+
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_charter, read_verified
 from secagg.errors import InputError, SecaggError, TamperingError
@@ -96,7 +98,7 @@ def _until_settled(
             expired, lost = expiry.check(), connection.lost()
             if status and status.state in _UNSETTLED:
                 status = _say_why(site, status, expired, lost)
-            if status and status != known:
+            if status and _is_news(status, known):
                 watcher.on_status(status)
                 known = status
             if status and status.state in _SETTLED:
@@ -155,11 +157,15 @@ def _status_of(site: HospitalSite, charter: VerifiedCharter) -> SiteStatus | Non
         return status
     # Once more: a job's process writes how it ended before it lets go.
     status = site.status.known()
-    if status and status.state is SiteState.TRAINING:
-        left = as_charged(left_without_a_word(status), site, charter)
-        _show(site, left, status)
+    if status is None or status.state is not SiteState.TRAINING:
+        return status
+    left = left_without_a_word(status)
+    if not _show(site, left, status):
+        # On a full disk this is looked at again and again, and the ledger is not to be read each time.
         return left
-    return status
+    charged = as_charged(left, site, charter)
+    _show(site, charged, left)
+    return charged
 
 
 def _is_in_a_job(site: HospitalSite) -> bool:
@@ -184,14 +190,21 @@ def _say_why(
     return told
 
 
-def _show(site: HospitalSite, status: SiteStatus, before: SiteStatus) -> None:
-    """Write a status down in the place of the one ``before``."""
+def _show(site: HospitalSite, status: SiteStatus, before: SiteStatus) -> bool:
+    """Write a status down in the place of the one ``before``; whether it is there."""
     # A job's process may have written how it ended since that was read: then this is looked at again.
     if site.status.known() != before:
-        return
+        return False
     # On a full disk it still waits: a status is no reason not to.
     with suppress(InputError):
         site.status.write(status)
+        return True
+    return False
+
+
+def _is_news(status: SiteStatus, known: SiteStatus) -> bool:
+    """Whether a status says more than the time."""
+    return replace(status, since=known.since, updated=known.updated) != known
 
 
 def _has_answered(status: SiteStatus | None, charter: VerifiedCharter) -> bool:

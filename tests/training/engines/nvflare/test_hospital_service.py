@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, RefusedError, TamperingError
-from secagg.files import lock, write_atomically
+from secagg.files import lock, unwritable, write_atomically
 from secagg.identity import Identity
 from secagg.latch import Latch
 from secagg.masking.verification import ForgedSumError
@@ -30,7 +30,7 @@ from training.engines.embedded import EmbeddedEngine
 from training.engines.nvflare import farewell, hospital_service, listening
 from training.engines.nvflare.hospital_service import serve_hospital
 from training.engines.nvflare.provisioning import Address, provision
-from training.field.status import SiteState, not_taking_part
+from training.field.status import SiteState, StatusFile, not_taking_part
 from training.field.watcher import SiteWatcher
 from training.run_lock import alone
 
@@ -504,6 +504,43 @@ def test_so_does_one_whose_job_was_killed_while_it_ran(charged):
     site, epsilon, before = charged
     serve(site, lambda: site.status.write(before), lambda: None)
     assert (site.status.read().state, site.status.read().epsilon) == (SiteState.WAITING, epsilon)
+
+
+def test_where_a_full_disk_keeps_its_status_as_it_was_it_says_once_how_a_job_ended_and_reads_no_ledger(
+    charged, monkeypatch
+):
+    """It looks four times a second, for as long as nobody makes room."""
+    site, _, before = charged
+    told, read = [], []
+
+    def fill_the_disk():
+        site.status.write(before)
+        monkeypatch.setattr(StatusFile, "write", no_room)
+        monkeypatch.setattr(hospital_service, "as_charged", lambda status, *_: read.append(1) or status)
+
+    def no_room(*_):
+        raise unwritable(site.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    doing = iter([lambda: None, fill_the_disk, *(8 * [lambda: None]), enough])
+    with pytest.raises(EnoughError):
+        serve_hospital(site, lambda: next(doing)(), SiteWatcher(on_status=told.append))
+    assert site.status.read().state is SiteState.TRAINING
+    assert [status.state for status in told] == [SiteState.WAITING, SiteState.WAITING]
+    assert not read
+
+
+def test_a_status_that_says_nothing_but_the_time_is_told_to_nobody(site):
+    """One that trains confirms its own every second, and each line would be kept by whatever collects them."""
+    told = []
+
+    def confirm():
+        site.status.write(replace(site.status.read(), updated="later"))
+
+    doing = iter([lambda: None, confirm, lambda: None, enough])
+    with pytest.raises(EnoughError):
+        serve_hospital(site, lambda: next(doing)(), SiteWatcher(on_status=told.append))
+    assert site.status.read().updated == "later"
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"state": "waiting", "of_a_later_version": 1}'])
