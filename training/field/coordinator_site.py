@@ -206,6 +206,18 @@ class CoordinatorSite:
         write_atomically(self._outcome, msgspec.json.encode(outcome), PRIVATE)
         return outcome
 
+    def note_lost(self, outcome: Outcome) -> None:
+        """Write down that a job ended without a word, for who asks how this coordinator is doing.
+
+        Not in the place of one that ended with the release: that tells who lacks it.
+
+        Raises:
+            InputError: ``malformed-state``, ``unwritable``.
+        """
+        last = self.last_outcome()
+        if last is None or not last.finished:
+            write_atomically(self._outcome, msgspec.json.encode(outcome), PRIVATE)
+
     def is_done(self, charter: VerifiedCharter) -> bool:
         """Whether the release of this run is made and has reached everybody, so far as this site knows.
 

@@ -157,11 +157,15 @@ def _run_epoch(
             ended = jobs.run(job, lambda: _has_released(site, serial))
     except ProtocolError as error:
         # The job may have come to its end all the same.
-        lost = Outcome(serial=serial, **error.fields())
-        return site.outcome(serial) or lost
+        return site.outcome(serial) or _lost(site, Outcome(serial=serial, **error.fields()))
     remedy = "See the log of the coordinator's server, in its kit."
     lost = Outcome(serial=serial, reason="job-lost", message=f"NVFlare ended the job as {ended}.", remedy=remedy)
-    return site.outcome(serial) or lost
+    return site.outcome(serial) or _lost(site, lost)
+
+
+def _lost(site: CoordinatorSite, outcome: Outcome) -> Outcome:
+    site.note_lost(outcome)
+    return outcome
 
 
 def _has_released(site: CoordinatorSite, serial: int) -> bool:
