@@ -84,7 +84,9 @@ class SumController(Controller):  # type: ignore[misc]
         expected = {member_number(client.name) for client in nvflare.get_clients()} & names.keys()
         with site_log(site.log) as logger:
             self._await(expected, abort_signal)
-            cells = {number: cell for number, cell in self._cells.items() if number in names}
+            # Hospitals that come while this is looked at come too late for this epoch.
+            with self._arrived:
+                cells = {number: cell for number, cell in self._cells.items() if number in names}
             missing = names.keys() - cells.keys()
             absent = {names[number]: self._why_absent(number, expected) for number in sorted(missing)}
             logger.info("epoch", extra={"fields": {"job": self._serial, "present": len(cells), "absent": absent}})
@@ -130,6 +132,7 @@ class SumController(Controller):  # type: ignore[misc]
     def _on_ended(self, member: int) -> None:
         with self._arrived:
             self._unwilling.setdefault(member, "ended")
+            self._cells.pop(member, None)
             self._arrived.notify()
         if self._engine:
             self._engine.part_with(member)

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.signal import Signal
 
@@ -107,6 +108,23 @@ def test_a_member_of_an_earlier_charter_that_is_still_connected_is_neither_waite
     epoch.handle_event(EventType.END_RUN, context)
     assert asked == [{}]
     assert site.outcome(1).absent == dict.fromkeys(("h1", "h2", "h3"), "not connected")
+
+
+def test_one_whose_process_was_ready_and_ended_before_the_epoch_began_is_not_asked(tmp_path, monkeypatch):
+    """Else the first message to it would be waited for, until it has left several questions without an answer."""
+    asked, engine = [], controller.NvflareEngine
+    monkeypatch.setattr(
+        controller, "NvflareEngine", lambda cell, cells, *rest: asked.append(cells) or engine(cell, cells, *rest)
+    )
+    site, epoch, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=60.0), FLContext()
+    context.get_engine = lambda: NobodyReady(site, site_name(1))
+    epoch._cells = {1: site_name(1)}
+    context.set_prop(FLContextKey.DISCONNECTED_CLIENT_NAME, site_name(1))
+    epoch.handle_event(EventType.CLIENT_DISCONNECTED, context)
+    epoch.control_flow(Signal(), context)
+    epoch.handle_event(EventType.END_RUN, context)
+    assert asked == [{}]
+    assert site.outcome(1).absent["h1"] == "ended"
 
 
 def test_how_long_it_may_take_is_a_setting_of_its_own(tmp_path, monkeypatch):
