@@ -15,7 +15,7 @@ from secagg.charter import Charter, VerifiedCharter
 from secagg.charter.cautions import Caution, cautions
 from secagg.charter.folder import read_verified, write_charter, write_signatures
 from secagg.errors import InputError, RefusedError
-from secagg.files import PRIVATE, read_bounded, require_file, require_text, write_atomically
+from secagg.files import PRIVATE, read_bounded, require_file, require_text, sync, write_atomically
 from secagg.identity import Identity
 from secagg.passphrase import read_passphrase
 from secagg.policy import check_charter, load_policy, put_in_force, render_policy
@@ -208,7 +208,22 @@ def write_signed_charter(folder: Path, charter: VerifiedCharter) -> None:
 
 
 def copy_kit(source: Path, target: Path) -> None:
-    """Copy a start-up kit, for nobody but this account to read."""
-    shutil.copytree(source, target)
+    """Copy a start-up kit, for nobody but this account to read, durably: the one that was given may be deleted then.
+
+    Raises:
+        InputError: ``kit-not-copied``.
+    """
+    try:
+        shutil.copytree(source, target)
+    except shutil.Error as error:
+        # One for each file that could not be.
+        path, _, reason = error.args[0][0]
+        raise InputError(
+            "kit-not-copied",
+            f"The kit in {source} cannot be copied: {reason}.",
+            culprit=str(path),
+            remedy="See that this account can read all that is in it, and that there is room for a copy.",
+        ) from error
     for entry in (target, *target.rglob("*")):
         entry.chmod(0o700 if entry.is_dir() else PRIVATE)
+        sync(entry)

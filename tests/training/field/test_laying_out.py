@@ -189,6 +189,30 @@ def test_what_cannot_be_read_leaves_an_empty_folder_as_it_was(sites, tmp_path):
     assert not list((tmp_path / "empty").iterdir())
 
 
+def test_a_kit_is_on_the_disk_before_the_one_that_was_given_may_be_deleted(sites, tmp_path, monkeypatch):
+    """Or the machine loses its power, and with it the only copy of the key by which the site connects."""
+    flushed, flush = set(), os.fsync
+
+    def spy(descriptor):
+        flushed.add(os.fstat(descriptor).st_ino)
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    kit = lay_out_hospital(tmp_path / "new", sites.materials[1], any_kit).kit
+    assert {path.stat().st_ino for path in (kit, *kit.rglob("*"))} <= flushed
+
+
+def test_a_kit_of_which_a_part_cannot_be_copied_is_named_as_that(sites, tmp_path):
+    """And not the folder of the site, as one that has no room."""
+    kit = tmp_path / "kit-2"
+    kit.mkdir()
+    os.mkfifo(kit / "pipe")
+    with pytest.raises(InputError) as refusal:
+        lay_out_hospital(tmp_path / "new", dataclasses.replace(sites.materials[1], kit=kit), any_kit)
+    assert (refusal.value.reason, refusal.value.culprit) == ("kit-not-copied", str(kit / "pipe"))
+    assert not (tmp_path / "new").exists()
+
+
 class KilledError(BaseException):
     """As if nothing were done any more."""
 
