@@ -31,6 +31,7 @@ from secagg.errors import InputError, RefusedError
 from secagg.files import require_there
 from secagg.identity import fingerprint
 from secagg.policy import check_charter, load_policy
+from training.charter_check import require_room
 from training.privacy_plan import require_budget
 
 charter_folder = click.argument("folder", type=FOLDER, default="charter")
@@ -113,6 +114,7 @@ def sign(
     _check(content, policy, folder)
     others = tuple(entry for entry in read_signatures(folder) if entry.member != signature.member)
     missing = _missing(content, (*others, signature))
+    require_room(content)
     require_budget(content)
     if not as_json:
         # Before the signature is written.

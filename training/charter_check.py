@@ -1,5 +1,5 @@
 """Whether a charter that was put together can be read back and trained under: `secagg charter new` writes no other, and
-`secagg plan` recommends no other.
+`secagg plan` recommends no other. Of one that somebody else wrote, whether there is room for its numbers.
 
 Knows the charter alone, and of the model only its size. Loads nothing that trains.
 """
@@ -25,16 +25,25 @@ def checked_charter(charter: Charter) -> Charter:
             or a sum is longer than a message can be.
     """
     charter = _as_read_back(charter)
+    require_room(charter)
+    require_same_noise(charter)
+    return charter
+
+
+def require_room(charter: Charter) -> None:
+    """Refuse a charter whose numbers have no room where they must go: no round of it can be, and each would be charged.
+
+    Raises:
+        InputError: ``field-too-narrow``; ``snapshot-too-large``; ``too-large``; as `checked_charter`.
+    """
     require_sealable(charter.scheme, largest_snapshot(charter), charter.training.server.optimizer)
     # Of training alone: the statistics of as many features as a charter can have go into a message under every scheme.
     round_traffic(Shape.of_training(charter))
     # Made here to see that it can be: each hospital makes its own, but not before the first round.
     if charter.privacy.mode == "distributed":
         noise_shares(charter)
-        require_same_noise(charter)
     else:
         update_layout(charter, [Section("model", charter.model.parameters, charter.encoding.update_norm)])
-    return charter
 
 
 def _as_read_back(charter: Charter) -> Charter:

@@ -37,8 +37,9 @@ from training.model_state import ModelLayout, flatten, model_digest
 from training.own_code_faults import in_full
 from training.prepared_task import PreparedTask
 from training.privacy_draft import Sizes, drafted_privacy
+from training.scaling import Scaling
 from training.task import TaskSpec, build_task, load_custom_task
-from training.tasks.spec import USUAL_BINS, input_names
+from training.tasks.spec import USUAL_BINS
 
 # Each bin has noise of its own, and most hold few patients. Of 64 the AUC has twice the standard deviation that it has
 # of 16; below 16, scores that lie close together fall into too few bins to be told apart.
@@ -63,7 +64,6 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
     layout = ModelLayout.of(module)
     digest = model_digest(layout, flatten(module))
     require_same_model_again(task, module, digest)
-    statistics = len(input_names(spec.data)) if spec.data.standardise == "secure-sum" else 0
     threshold = choices.threshold or smallest_threshold(len(members), choices.max_colluding)
     training, metrics = _training(choices), _metrics(choices, spec)
     graph = chosen_graph(choices.scheme, len(members), choices.max_colluding, choices.dropout)
@@ -84,7 +84,7 @@ def draft_charter(choices: CharterChoices, members: Sequence[Member], spec: Task
         task=task_choice(spec),
         training=training,
         encoding=drafted.encoding,
-        statistics=Statistics(features=statistics),
+        statistics=Statistics(features=Scaling(spec).summed_features),
         metrics=metrics,
         privacy=drafted.privacy,
         epoch_rounds=min(choices.epoch_rounds, choices.training.rounds),

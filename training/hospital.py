@@ -32,6 +32,7 @@ from secagg.wire import COORDINATOR, Envelope, Sealer, Stage, open_envelope
 from secagg.wire.envelope import decode, peek
 from training.applying import SumApplier, missed_sum
 from training.catching_up import CatchingUp, PendingState
+from training.charter_check import require_room
 from training.checkpointing import Checkpointing
 from training.clock import write_time
 from training.concluding import Concluding
@@ -89,6 +90,7 @@ class Hospital:
         self._layout = ModelLayout.of(module)
         self._state = initial_state(setup, self._layout, flatten(module))
         require_fitting(charter.charter, task, self._layout)
+        require_room(charter.charter)
         require_budget(charter.charter)
         require_same_noise(charter.charter)
         train, validation = split_patients(setup.records, task)

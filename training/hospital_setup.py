@@ -73,14 +73,18 @@ def require_fitting(charter: Charter, task: Task, layout: ModelLayout) -> None:
     """
     require_private_division(charter.privacy, task.spec)
     cells = 0 if charter.metrics.release == "none" else cell_count(task.spec)
-    if (charter.model.parameters, charter.metrics.cells) != (layout.size, cells):
-        raise InputError(
-            "other-task",
-            f"The charter speaks of {charter.model.parameters} parameters and {charter.metrics.cells} counts, but its "
-            f"task has {layout.size} and {cells}.",
-            culprit="metrics.cells" if charter.model.parameters == layout.size else "model.parameters",
-            remedy="Draft the charter with `secagg charter new`.",
-        )
+    for culprit, said, has in (
+        ("model.parameters", charter.model.parameters, layout.size),
+        ("metrics.cells", charter.metrics.cells, cells),
+        ("statistics.features", charter.statistics.features, Scaling(task.spec).summed_features),
+    ):
+        if said != has:
+            raise InputError(
+                "other-task",
+                f"The charter says {said} as {culprit}, but its task has {has}.",
+                culprit=culprit,
+                remedy="Draft the charter with `secagg charter new`.",
+            )
 
 
 def require_private_division(privacy: Privacy, spec: TaskSpec) -> None:

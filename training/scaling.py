@@ -32,6 +32,11 @@ class Scaling:
         """Whether feature statistics are summed before training."""
         return self.spec.data.standardise == "secure-sum"
 
+    @property
+    def summed_features(self) -> int:
+        """Of how many features statistics are summed; 0 where none are."""
+        return len(input_names(self.spec.data)) if self.needs_moments else 0
+
     def lacks_moments(self, moments: Moments | None) -> bool:
         """Whether the sum of statistics is due."""
         return self.needs_moments and moments is None

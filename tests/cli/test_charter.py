@@ -502,6 +502,15 @@ def test_each_limit_of_a_policy_is_told_beside_what_the_charter_says(
     outcome.failed(REFUSED, reason, *mentions, "Change policy.toml")
 
 
+def test_a_charter_whose_weights_have_no_room_is_not_signed(secagg, drafted, here, policy):
+    alter(drafted, "field_bits = 24", "field_bits = 16")
+    alter(drafted, "max_weight = 1024", "max_weight = 12000")
+    policy.write_text(policy.read_text() + "maximum_weight = 12000\n")
+    with nothing_written(here):
+        outcome = secagg("charter", "sign", "--identity", "a.pem")
+    outcome.failed(UNUSABLE, "field-too-narrow", "16 bits", "Raise encoding.field_bits")
+
+
 @pytest.mark.parametrize("content", ["known_members = 3\n", "known_membres = []\n", "known_members = [\n"])
 def test_a_policy_that_cannot_be_read_allows_nothing(secagg, drafted, here, policy, content):
     policy.write_text(content)

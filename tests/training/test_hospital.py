@@ -16,6 +16,8 @@ from dp.ledger import Budget, Cost, Kind
 from dp.ledger.entries import LEDGER
 from dp.ledger.spending import costs_epsilon
 from dp.plan import PrivacyPlan
+from secagg.charter import Encoding, Statistics, sign_charter
+from secagg.charter.folder import read_charter, write_charter, write_signatures
 from secagg.egress import Direction, read_egress
 from secagg.errors import InputError, RefusedError, RemoteProtocolError, TamperingError
 from secagg.identity import Identity
@@ -127,6 +129,48 @@ def test_a_charter_whose_rounds_cost_more_than_it_says_starts_nowhere(open_ward,
     with pytest.raises(InputError) as caught:
         open_ward()
     assert caught.value.reason == "budget-understated"
+
+
+def changed_and_signed_by_all(run, change):
+    """As by who writes a charter by hand."""
+    charter = change(read_charter(run / "charter"))
+    keys = [Identity.load(run / f"hospitals/{member.name}/identity.pem") for member in charter.members]
+    write_charter(run / "charter", charter)
+    write_signatures(run / "charter", tuple(sign_charter(charter, key) for key in keys))
+
+
+def of_any_weight(policy):
+    return msgspec.structs.replace(policy, maximum_weight=1 << 20)
+
+
+@pytest.mark.parametrize("choices", [None, PRIVATE_CHOICES], ids=["none", "local"])
+def test_a_charter_whose_weights_have_no_room_starts_nowhere_and_nothing_is_charged(open_ward, tmp_path, choices):
+    open_ward(choices=choices, spec=PRIVATE_TASK if choices else None).close()
+    run = tmp_path / "run"
+    before = {path: path.read_bytes() for path in run.glob("hospitals/*/ledger.sqlite")}
+    changed_and_signed_by_all(
+        run, lambda charter: msgspec.structs.replace(charter, encoding=Encoding(field_bits=16, max_weight=1 << 20))
+    )
+    with pytest.raises(InputError) as caught:
+        open_ward(policy=of_any_weight)
+    assert (caught.value.reason, caught.value.culprit) == ("field-too-narrow", "weight")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("data", "features"), [({}, 3), (SCALED_BY_SUMS, 0), (SCALED_BY_SUMS, 9)], ids=["not asked for", "none", "more"]
+)
+def test_a_charter_that_sums_statistics_of_other_features_than_its_task_has_starts_nowhere(
+    open_ward, tmp_path, data, features
+):
+    open_ward(spec=tabular_spec(**data)).close()
+    changed_and_signed_by_all(
+        tmp_path / "run",
+        lambda charter: msgspec.structs.replace(charter, statistics=Statistics(features=features)),
+    )
+    with pytest.raises(InputError) as caught:
+        open_ward()
+    assert (caught.value.reason, caught.value.culprit) == ("other-task", "statistics.features")
 
 
 def test_a_hospital_that_draws_other_noise_than_who_drafted_the_charter_does_not_start(open_ward, monkeypatch):
