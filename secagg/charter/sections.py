@@ -28,6 +28,8 @@ DELTA_LIMIT: Final = 0.01
 LARGEST_FACTOR: Final = (2 - 2**-23) * 2.0**127
 # Each is a secret more that every hospital shares for every round, and a draw more of noise.
 MOST_NOISE_LEVELS: Final = 4
+# A task's have three. With keys of many parts a short file has more than Python goes down.
+MOST_SETTING_LEVELS: Final = 32
 
 PrivacyMode = Literal["none", "local", "distributed"]
 Optimizer = Literal["fedavg", "momentum", "adam"]
@@ -47,6 +49,8 @@ Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
 # Beyond these, arithmetic in floating point ends before privacy does.
 NoiseMultiplier = Annotated[float, msgspec.Meta(ge=0, le=10_000)]
 ClipNorm = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
+# Of one that is smaller by far the steps of the grid could not be counted in floating point.
+UpdateNorm = Annotated[float, msgspec.Meta(ge=1e-30, le=LARGEST_FACTOR)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +101,7 @@ class Encoding(Section, frozen=True):
     """
 
     field_bits: Annotated[int, msgspec.Meta(ge=16, le=64)] = 24
-    update_norm: Positive = 10.0
+    update_norm: UpdateNorm = 10.0
     max_weight: Annotated[int, msgspec.Meta(ge=1, le=MOST_RECORDS)] = 10_000
 
 
@@ -115,7 +119,7 @@ class TaskChoice(Section, frozen=True):
     settings: dict[str, Any]
 
     def __post_init__(self) -> None:
-        _check_setting("task.settings", self.settings)
+        _check_setting("task.settings", self.settings, MOST_SETTING_LEVELS)
 
     def settings_json(self) -> bytes:
         """The settings as canonical JSON: UTF-8, sorted keys, no white space."""
@@ -219,15 +223,26 @@ class Training(Section, frozen=True):
     server: ServerStep = ServerStep()
 
 
-def _check_setting(path: str, value: object) -> None:
-    """Only what TOML and JSON both write in one way: other values could give two charters the same hash."""
+def _check_setting(path: str, value: object, levels: int) -> None:
+    """Only what TOML and JSON both write in one way: other values could give two charters the same hash.
+
+    Args:
+        levels: how many more there may be, one within the other.
+    """
+    if not levels:
+        raise InputError(
+            "unsupported-setting",
+            f"Settings lie within one another {MOST_SETTING_LEVELS} times or more.",
+            culprit="task.settings",
+            remedy="No task has such settings: ask whoever wrote the charter.",
+        )
     match value:
         case dict():
             for key, item in value.items():
-                _check_setting(f"{path}.{key}", item)
+                _check_setting(f"{path}.{key}", item, levels - 1)
         case list() | tuple():
             for item in value:
-                _check_setting(path, item)
+                _check_setting(path, item, levels - 1)
         case str() | int():
             return
         case float() if math.isfinite(value):

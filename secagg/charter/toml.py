@@ -16,7 +16,7 @@ from secagg.identity import fingerprint
 from secagg.toml_text import read_toml, write_toml
 
 LARGEST_CHARTER = 4 * 1024 * 1024
-_MEMBER: Final = re.compile(r"^[ \t]*\[\[[ \t]*members[ \t]*\]\][ \t]*(?:#(.*))?$", re.MULTILINE)
+_HEADING: Final = re.compile(r"^[ \t]*\[\[([^\]\n#]*)\]\][ \t]*(?:#(.*?))?\r?$", re.MULTILINE)
 _HEADER = "What the members of this consortium agree on. Signed by each: any change needs new signatures."
 
 
@@ -58,7 +58,11 @@ def render_charter(charter: Charter) -> bytes:
 
 def _require_true_fingerprints(content: str, charter: Charter) -> None:
     """Beside each member stands its own key's fingerprint, or nothing: people compare it, and nobody signs comments."""
-    for shown, member in zip(_MEMBER.findall(content), charter.members, strict=False):
+    beside = [shown for name, shown in _HEADING.findall(content) if _is_of_members(name)]
+    if len(beside) not in (0, len(charter.members)):
+        # What looks like a heading and is none, as within a text, would have each held against another's key.
+        raise _malformed(f"The charter has {len(charter.members)} members, and {len(beside)} lines that begin one.")
+    for shown, member in zip(beside, charter.members, strict=False):
         true = f"fingerprint {fingerprint(member.public_key)}"
         if shown.strip() not in ("", true):
             raise InputError(
@@ -68,6 +72,14 @@ def _require_true_fingerprints(content: str, charter: Charter) -> None:
                 remedy="Ask whoever wrote the file. Comments are not signed: without them it is the same charter, and "
                 "`secagg charter show` prints every key's own fingerprint.",
             )
+
+
+def _is_of_members(name: str) -> bool:
+    """Whether a heading with this name begins a member: it can be written in quotation marks too."""
+    try:
+        return read_toml(f"[[{name}]]") == {"members": [{}]}
+    except ValueError:
+        return False
 
 
 def _malformed(message: str) -> InputError:

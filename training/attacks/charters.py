@@ -88,7 +88,7 @@ HOSTILE: Final[Mapping[str, tuple[object, ...]]] = {
     "graph.threshold": (1, 6, -1, 10**9, _NAN),
     "encoding": (7,),
     "encoding.field_bits": (0, 8, 15, 65, -1),
-    "encoding.update_norm": _NO_POSITIVE,
+    "encoding.update_norm": (*_NO_POSITIVE, 5e-324, 1e300),
     "encoding.max_weight": (10**9, 0, -1, _NAN, 20_000),
     "statistics": (7,),
     "statistics.features": (-1, 3, 1 << 21),

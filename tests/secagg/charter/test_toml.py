@@ -83,7 +83,7 @@ def charters(draw) -> Charter:
             weighting="uniform",
             server=ServerStep(optimizer=draw(st.sampled_from(["fedavg", "momentum", "adam"])), tau=draw(positive)),
         ),
-        encoding=Encoding(field_bits=draw(st.integers(16, 64)), update_norm=draw(positive)),
+        encoding=Encoding(field_bits=draw(st.integers(16, 64)), update_norm=draw(st.floats(1e-30, LARGEST_FACTOR))),
         metrics=Metrics(release=release, cells=cells, target=target),
         privacy=privacy,
         epoch_rounds=draw(st.integers(1, 1000)),
@@ -126,6 +126,33 @@ def test_and_so_are_two_members_fingerprints_each_beside_the_others_key():
         parse_charter(swapped.encode())
 
 
+@pytest.mark.parametrize("spelt", ['[["members"]]', "[[ 'members' ]]", '[["m\\u0065mbers"]]'])
+def test_and_a_false_one_beside_a_heading_that_is_spelt_in_another_way(spelt):
+    heading, false = f"[[members]] # fingerprint {IDENTITIES[8].fingerprint}", IDENTITIES[0].fingerprint
+    assert heading in RENDERED
+    with pytest.raises(InputError, match="Beside h9") as caught:
+        parse_charter(RENDERED.replace(heading, f"{spelt} # fingerprint {false}").encode())
+    assert caught.value.reason == "false-fingerprint"
+    assert parse_charter(RENDERED.replace(heading, spelt).encode()) == make_charter(IDENTITIES)
+
+
+@pytest.mark.parametrize("hidden", ['"""\n[[members]]\n"""', '[\n[["members"]]\n]'], ids=["in a text", "in a list"])
+def test_what_only_looks_like_a_heading_does_not_have_each_comment_held_against_another_key(hidden):
+    """With one line too many before them, nobody would look at what is said of the last."""
+    last = IDENTITIES[8].fingerprint
+    shown = re.sub("# fingerprint .*", "", RENDERED.replace(f"# fingerprint {last}", f"# compare {last}"))
+    shown = shown.replace("[task.settings]", f"[task.settings]\nnote = {hidden}")
+    with pytest.raises(InputError) as caught:
+        parse_charter(shown.encode())
+    assert caught.value.reason == "malformed-charter"
+    assert "9 members, and 10 lines that begin one" in caught.value.message
+
+
+def test_control_a_file_with_line_ends_of_windows_is_read():
+    for text in (RENDERED, re.sub("# fingerprint .*", "", RENDERED)):
+        assert parse_charter(text.replace("\n", "\r\n").encode()) == make_charter(IDENTITIES)
+
+
 def test_what_other_comments_say_is_nobodys_business():
     noted = f"# h1's key before 2026 was {make_identities(10)[9].fingerprint}\n{RENDERED}"
     assert parse_charter(noted.encode()) == make_charter(IDENTITIES)
@@ -146,6 +173,8 @@ def test_control_a_file_that_shows_no_fingerprints_is_read():
         RENDERED.replace("update_norm = 10.0", "update_norm = 0.0"),
         RENDERED.replace("update_norm = 10.0", "update_norm = inf"),
         RENDERED.replace("update_norm = 10.0", "update_norm = nan"),
+        RENDERED.replace("update_norm = 10.0", "update_norm = 1e-300"),
+        RENDERED.replace("update_norm = 10.0", "update_norm = 1e300"),
         RENDERED.replace("budget = 0.0", "budget = nan"),
         RENDERED.replace("delta = 1e-05", "delta = 0.01"),
         RENDERED.replace("learning_rate = 0.1", "learning_rate = 1e39"),
@@ -179,6 +208,15 @@ def test_a_date_in_the_settings_is_refused_since_json_would_write_it_like_text()
     with pytest.raises(InputError) as caught:
         parse_charter(RENDERED.replace("[task.settings]", "[task.settings]\nday = 2020-01-01").encode())
     assert caught.value.reason == "unsupported-setting"
+
+
+def test_settings_that_lie_too_deep_within_one_another_are_refused_and_end_nothing():
+    parts = "a." * 30 + "a"
+    for depth in (2, 100):
+        deep = f"{{{parts} = " * depth + "1" + "}" * depth
+        with pytest.raises(InputError) as caught:
+            parse_charter(RENDERED.replace("[task.settings]", f"[task.settings]\nn = {deep}").encode())
+        assert caught.value.reason == "unsupported-setting"
 
 
 def test_bytes_that_are_no_text_and_files_that_are_too_large_are_refused():
