@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from secagg.charter import Charter
+from secagg.charter import Charter, Privacy
 from secagg.charter.cautions import SHARED_KEY_SCHEMES
 from secagg.errors import InputError
 from secagg.identity import fingerprint
@@ -22,8 +22,9 @@ def honest_in_a_sum(charter: Charter) -> int:
 
 
 def needed_policy(charter: Charter) -> Policy:
-    """The policy that allows this charter and nothing beyond it; the default epsilon where it has none."""
-    privacy = charter.privacy
+    """The policy that allows this charter and nothing beyond it; the default epsilon and delta where it has none."""
+    # Without differential privacy nothing in a charter is held against its figures: they can be any.
+    privacy = charter.privacy if charter.privacy.mode != "none" else Privacy()
     return Policy(
         known_members=frozenset(fingerprint(member.public_key) for member in charter.members),
         minimum_cohort=charter.threshold,

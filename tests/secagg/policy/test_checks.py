@@ -149,6 +149,14 @@ def test_the_policy_that_a_charter_needs_allows_it_and_nothing_looser_in_any_key
     assert refusals(CHARTER, msgspec.structs.replace(needed, minimum_cohort=5)).keys() == {"minimum_cohort"}
 
 
+def test_figures_of_a_charter_that_promises_nothing_do_not_become_a_policys():
+    """Where a mode is allowed later that promises something, the limits are those that somebody has chosen."""
+    charter = make_charter(IDENTITIES, privacy=Privacy(budget=1e300, delta=0.009))
+    needed = needed_policy(charter)
+    check_charter(charter, needed)
+    assert (needed.maximum_epsilon, needed.maximum_delta) == (Policy().maximum_epsilon, Policy().maximum_delta)
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_first_policy_of_a_site_allows_its_charter_unless_all_have_one_key(scheme):
     charter = msgspec.structs.replace(CHARTER, scheme=scheme)
