@@ -7,7 +7,7 @@ from typing import ClassVar
 from unittest.mock import patch
 
 from secagg.latch import Latch
-from secagg.masking import keystream
+from secagg.masking import MaskingClient, keystream
 from secagg.masking.dealing import MASK_KEY, SELF_MASK_SEED
 from secagg.masking.messages import Reveal, Unmask
 from secagg.masking.states import ClientState, ServerState, stages_in_turn
@@ -65,7 +65,7 @@ class GivesBoth(AnswersForAnySet):
         return epoch.sealer.seal(Stage.REVEAL, reveal, round=round_number)
 
 
-class KeepsSecrets(WithoutGuard):
+class KeepsSecrets(MaskingClient):
     """Keeps an epoch's secrets where a restart finds them, and goes on where it was before it revealed."""
 
     kept: ClassVar[dict[bytes, tuple[object, ...]]] = {}
