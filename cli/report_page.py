@@ -26,7 +26,7 @@ from training.reporting.document import ReportDocument
 from training.reporting.integrity import Check
 from training.reporting.report import Report, SiteFacts
 from training.reporting.rounds import alike
-from training.reporting.versions import Versions
+from training.reporting.versions import Versions, versions
 
 _CONTENTS: Final = (
     ("wrong", "Is anything wrong?"),
@@ -228,11 +228,15 @@ def require_page(path: Path, document: ReportDocument) -> None:
     if read_bounded(path, _LARGEST_PAGE) != render_page(document).encode():
         raise TamperingError(
             "page-differs",
-            f"{path} is not the page of the report beside it: it was altered, or is that of "
-            "an earlier one, or another version of secagg wrote it.",
+            f"{path} is not the page of the report beside it: it was altered, or is that of an earlier one.",
             culprit=str(path),
-            remedy="Do not rely on that page. The version that wrote the report can tell which it is.",
+            remedy="Do not rely on that page.",
         )
+
+
+def is_drawn_here(document: ReportDocument) -> bool:
+    """Whether this version of secagg made the document: another's page may be another, and nobody altered it."""
+    return document.report.versions.packages.get("secagg") == versions().packages.get("secagg")
 
 
 def is_page(path: Path) -> bool:

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from cli.main import run
 from dp.events import GaussianEvent
@@ -24,6 +25,8 @@ from tests.cli.reporting import MEMBERS, alter_body, hiding, reasons, rewrite, s
 from tests.support.log_rows import overwrite, rows
 from training.auditing.record import PrivacyRecord
 from training.privacy_plan import privacy_plan
+from training.reporting.document import ReportDocument
+from training.reporting.versions import Versions
 
 QUESTIONS = ("wrong", "budget", "egress", "guarantee", "audit", "rounds", "refusals", "integrity", "rules", "versions")
 BOUND = {"canaries": 100, "guesses": 50, "right": 30, "epsilon": 1.0}
@@ -382,6 +385,20 @@ def test_a_page_that_was_altered_is_not_that_of_the_report_beside_it(secagg, con
         assert altered != whole
         page.write_text(altered)
         secagg(*verify).failed(TAMPERING, "page-differs", page)
+
+
+@pages
+def test_nor_is_the_page_of_another_version_called_altered(secagg, consortium, written, tmp_path, name):
+    """Its template may be another."""
+    page, beside = tmp_path / "old.html", tmp_path / "old.json"
+    document = ReportDocument.from_json((written / f"{name}.json").read_bytes())
+    earlier = Versions("3.11.0", {"secagg": "0.0.9"})
+    report, records = replace(document.report, versions=earlier), replace(document.records, versions=earlier)
+    beside.write_bytes(replace(document, report=report, records=records).to_json())
+    page.write_text("<p>As it was then.</p>")
+    outcome = secagg("audit", "report", "--verify", beside, "--charter", consortium / "run/charter")
+    assert outcome.code == 0
+    assert "Not checked again: the page, the release" in outcome.out
 
 
 def test_the_name_of_a_report_that_was_sent_reaches_no_terminal_as_it_is(secagg, consortium, written, tmp_path):
