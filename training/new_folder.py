@@ -1,4 +1,4 @@
-"""Makes a folder with all that belongs into it, or none of it. Knows nothing of what that is.
+"""Makes a folder with all that belongs into it, durably, or none of it. Knows nothing of what that is.
 
 Where it fills an empty folder that is there and is killed, some of it may stay, but never what makes it what it is.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from secagg.errors import InputError
-from secagg.files import unwritable
+from secagg.files import sync, unwritable
 
 _PARTIAL: Final = ".partial"
 # What is in a folder that holds nothing: what a killed `make_folder` left, and what a file system of its own has.
@@ -51,10 +51,13 @@ def make_folder(path: Path, fill: Callable[[Path], None], last: str, mode: int |
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, mode=0o777 if mode is None else mode)
         fill(partial)
+        sync(partial)
         if is_there:
             _move_up(partial, last)
+            sync(whole)
         else:
             partial.rename(whole)
+            sync(whole.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:

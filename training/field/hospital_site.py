@@ -10,7 +10,7 @@ import shlex
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from secagg.charter import VerifiedCharter
 from secagg.charter.folder import read_charter, read_verified
@@ -25,6 +25,8 @@ from training.tasks.spec import IMAGES, TABULAR
 
 if TYPE_CHECKING:
     from training.field.attendance import Attendance
+
+RENEWAL_CUT_OFF: Final = "renewal-cut-off"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class HospitalSite:
         for folder in (self.kit, self.charter):
             if set_aside(folder).exists() and not folder.exists():
                 raise InputError(
-                    "renewal-cut-off",
+                    RENEWAL_CUT_OFF,
                     f"{folder} is away: the last `secagg hospital renew` of this site was cut off.",
                     culprit=str(folder),
                     remedy=f"Repeat it: secagg hospital renew {shlex.quote(str(self.path))} --charter CHARTER",

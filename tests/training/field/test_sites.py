@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 from safetensors.numpy import load_file
 
+from dp.ledger import BudgetUse
 from dp.ledger.export import export_ledger, read_export
 from secagg.errors import RefusedError, SecaggError, TamperingError
 from secagg.files import unwritable
@@ -231,9 +232,11 @@ def test_what_a_site_had_reached_is_told_also_after_a_job_that_it_refused(tmp_pa
 
 
 def test_of_what_it_had_reached_under_another_charter_only_the_budget_is_told(sites):
-    before = replace(waiting("h1", sites.charter, None), steps=2)
+    budget = BudgetUse(3.0, 8.0)
+    before = replace(waiting("h1", sites.charter, None), steps=2, budget=budget)
     refused = not_taking_part(RefusedError("budget-exceeded", "It is spent."), "00" * 32, before)
     assert (refused.charter, refused.name, refused.steps, refused.steps_due) == ("00" * 32, "", 0, 0)
+    assert refused.budget == budget
 
 
 @pytest.mark.parametrize("in_the_way", ["log", "attending.lock"])

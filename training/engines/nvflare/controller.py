@@ -84,21 +84,21 @@ class SumController(Controller):  # type: ignore[misc]
         expected = {member_number(client.name) for client in nvflare.get_clients()} & names.keys()
         with site_log(site.log) as logger:
             self._await(expected, abort_signal)
-            # Hospitals that come while this is looked at come too late for this epoch.
+            # Hospitals that come from here on come too late for this epoch; those that end are parted with.
             with self._arrived:
                 cells = {number: cell for number, cell in self._cells.items() if number in names}
+                self._engine = engine = NvflareEngine(
+                    nvflare.get_cell(),
+                    cells,
+                    Deadlines(settings.work, settings.answer),
+                    abort_signal,
+                    lambda member, error: _log_failure(logger, names[member], error),
+                )
             missing = names.keys() - cells.keys()
             absent = {names[number]: self._why_absent(number, expected) for number in sorted(missing)}
             logger.info("epoch", extra={"fields": {"job": self._serial, "present": len(cells), "absent": absent}})
             for number in sorted((missing & expected) - self._unwilling.keys()):
                 logger.warning("did not open in time", extra={"fields": {"member": names[number], **self._too_slow()}})
-            self._engine = engine = NvflareEngine(
-                nvflare.get_cell(),
-                cells,
-                Deadlines(settings.work, settings.answer),
-                abort_signal,
-                lambda member, error: _log_failure(logger, names[member], error),
-            )
             outcome = site.run_epoch(charter, engine, self._serial, absent, lambda record: _log_round(logger, record))
             logger.info("epoch over", extra={"fields": {"finished": outcome.finished, "reason": outcome.reason}})
             if outcome.finished and not site.store(charter).state.witnessed:
@@ -134,8 +134,9 @@ class SumController(Controller):  # type: ignore[misc]
             self._unwilling.setdefault(member, "ended")
             self._cells.pop(member, None)
             self._arrived.notify()
-        if self._engine:
-            self._engine.part_with(member)
+            engine = self._engine
+        if engine:
+            engine.part_with(member)
 
     def _why_absent(self, number: int, expected: set[int]) -> str:
         return self._unwilling.get(number, "did not open" if number in expected else "not connected")

@@ -25,7 +25,7 @@ from training.engines.nvflare.kit import Kit
 from training.engines.nvflare.listening import Listener
 from training.engines.nvflare.site_kits import require_hospital_kit
 from training.engines.nvflare.site_run import nvflare_log, running
-from training.field.hospital_site import HospitalSite
+from training.field.hospital_site import RENEWAL_CUT_OFF, HospitalSite
 from training.field.spent import as_charged
 from training.field.status import (
     SiteState,
@@ -115,20 +115,21 @@ def _telling_why_not(site: HospitalSite) -> Iterator[None]:
     try:
         yield
     except SecaggError as error:
-        before = site.status.known()
-        own = _own_charter(site, before)
-        if before is None or not before.started or before.state not in _SETTLED or before.charter != own:
+        before, own = site.status.known(), _own_charter(site)
+        settled = before is not None and before.started and before.state in _SETTLED and before.charter == own
+        # A renewal that was cut off has left the earlier charter: how that ended is no news.
+        if not settled or error.reason == RENEWAL_CUT_OFF:
             # On a full disk whoever started it is told all the same.
             with suppress(InputError):
                 site.status.write(not_started(error, own, before))
         raise
 
 
-def _own_charter(site: HospitalSite, before: SiteStatus | None) -> str:
-    """The digest of a site's charter, hex; of one that cannot be read, what its last status says."""
+def _own_charter(site: HospitalSite) -> str:
+    """The digest of a site's charter, hex; nothing of one that cannot be read."""
     with suppress(SecaggError):
         return read_charter(site.charter).digest().hex()
-    return before.charter if before else ""
+    return ""
 
 
 def _started(site: HospitalSite) -> tuple[VerifiedCharter, Kit, SiteStatus]:

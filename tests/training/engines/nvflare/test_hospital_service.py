@@ -30,6 +30,7 @@ from training.engines.embedded import EmbeddedEngine
 from training.engines.nvflare import farewell, hospital_service, listening
 from training.engines.nvflare.hospital_service import serve_hospital
 from training.engines.nvflare.provisioning import Address, provision
+from training.field.hospital_site import set_aside
 from training.field.status import SiteState, StatusFile, not_taking_part
 from training.field.watcher import SiteWatcher
 from training.run_lock import alone
@@ -345,6 +346,19 @@ def test_but_that_it_was_so_under_an_earlier_charter_hides_no_start_that_failed(
     status = site.status.read()
     assert (status.state, status.reason, status.started) == (SiteState.FAILED, "unreadable", False)
     assert (status.charter, status.steps) == (read_verified(site.charter).digest.hex(), 0)
+
+
+@pytest.mark.parametrize("folder", ["kit", "charter"])
+def test_nor_one_that_a_renewal_which_was_cut_off_has_left_without_what_it_needs(site, folder):
+    site.status.write(
+        replace(STOPPED, charter=read_verified(site.charter).digest.hex(), state=SiteState.RELEASED, name="h1")
+    )
+    away = site.path / folder
+    away.rename(set_aside(away))
+    with pytest.raises(InputError):
+        serve_hospital(site, nobody_asks, SiteWatcher())
+    status = site.status.read()
+    assert (status.state, status.reason) == (SiteState.FAILED, "renewal-cut-off")
 
 
 def test_nor_does_a_second_start_say_anything_of_the_site_that_runs(site):
