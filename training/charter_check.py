@@ -25,6 +25,7 @@ def checked_charter(charter: Charter) -> Charter:
             or a sum is longer than a message can be.
     """
     charter = _as_read_back(charter)
+    require_sealable(charter.scheme, largest_snapshot(charter), charter.training.server.optimizer)
     require_room(charter)
     require_same_noise(charter)
     return charter
@@ -34,9 +35,8 @@ def require_room(charter: Charter) -> None:
     """Refuse a charter whose numbers have no room where they must go: no round of it can be, and each would be charged.
 
     Raises:
-        InputError: ``field-too-narrow``; ``snapshot-too-large``; ``too-large``; as `checked_charter`.
+        InputError: ``field-too-narrow``; ``too-large``; as `checked_charter`.
     """
-    require_sealable(charter.scheme, largest_snapshot(charter), charter.training.server.optimizer)
     # Of training alone: the statistics of as many features as a charter can have go into a message under every scheme.
     round_traffic(Shape.of_training(charter))
     # Made here to see that it can be: each hospital makes its own, but not before the first round.

@@ -76,6 +76,8 @@ def _require_true_fingerprints(content: str, charter: Charter) -> None:
 
 def _is_of_members(name: str) -> bool:
     """Whether a heading with this name begins a member: it can be written in quotation marks too."""
+    if not name.lstrip().startswith(("'", '"')):
+        return name.strip() == "members"
     try:
         return read_toml(f"[[{name}]]") == {"members": [{}]}
     except ValueError:

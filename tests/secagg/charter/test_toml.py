@@ -149,7 +149,7 @@ def test_what_only_looks_like_a_heading_does_not_have_each_comment_held_against_
 
 
 def test_control_a_file_with_line_ends_of_windows_is_read():
-    for text in (RENDERED, re.sub("# fingerprint .*", "", RENDERED)):
+    for text in (RENDERED, re.sub("# fingerprint .*", "", RENDERED), re.sub("# fingerprint .*", "", RENDERED, count=1)):
         assert parse_charter(text.replace("\n", "\r\n").encode()) == make_charter(IDENTITIES)
 
 
