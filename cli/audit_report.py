@@ -9,7 +9,7 @@ import click
 from cli.identity import passphrase_option
 from cli.output import json_option, print_json, say_found
 from cli.paths import FILE, FOLDER, PLACE, charter_option
-from cli.report_page import is_drawn_here, is_page, page_names, render_page, require_page
+from cli.report_page import is_page, page_names, render_page, require_page
 from secagg.charter.folder import read_verified
 from secagg.errors import InputError, TamperingError
 from secagg.files import PRIVATE, write_atomically
@@ -56,7 +56,7 @@ def report(
     PLACES is one hospital's folder, for its own privacy officer; or, for the consortium, files that hospitals have
     exported with `secagg audit export`, or folders, which are then exported first. The page opens offline; the JSON
     beside it holds the records that every figure was computed from, so that --verify can recompute it with nothing but
-    the charter, and compare the page beside it, if this version made it. Exit code 4 if something is wrong.
+    the charter, and compare the page beside it. Exit code 4 if something is wrong.
 
     \b
     Examples:
@@ -74,8 +74,7 @@ def report(
             raise click.UsageError("--verify takes no PLACES and no --out.")
         found = verify_document(document, charter, sources)
         page, _ = page_names(document)
-        compared = page.exists() and is_drawn_here(found)
-        if compared:
+        if page.exists():
             require_page(page, found)
     else:
         if not places:
@@ -90,7 +89,7 @@ def report(
     else:
         _say(found.report)
         click.echo(
-            printable(_repeated(document, page if compared else None, sources))
+            printable(_repeated(document, page if page.exists() else None, sources))
             if document
             else f"Written to {page}. {beside} holds the records, to recompute it from."
         )

@@ -18,7 +18,7 @@ from cli.report_charts import Drawn, attendance_strip, audit_chart, consortium_c
 from cli.report_words import RULES, another_run, answers_of, figures_of, what_stayed
 from dp.stated import exact, no_less, no_more
 from secagg.egress import Direction
-from secagg.errors import TamperingError
+from secagg.errors import InputError, TamperingError
 from secagg.files import read_bounded, unreadable
 from secagg.printable import printable
 from training.reporting.budget import DataSetFacts, RunFacts
@@ -125,6 +125,7 @@ def _shown(value: object) -> object:
 
 def _with_code(text: str) -> Markup:
     """What is between backticks, as code."""
+    text = printable(text)
     parts = [
         Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(text.split("`"))
     ]
@@ -222,21 +223,26 @@ def require_page(path: Path, document: ReportDocument) -> None:
     """Refuse a page that is not the one of ``document``.
 
     Raises:
-        InputError: ``unreadable``, ``file-too-large``.
+        InputError: ``unreadable``, ``file-too-large``; ``other-version``, where another version drew it, perhaps
+            otherwise.
         TamperingError: ``page-differs``.
     """
-    if read_bounded(path, _LARGEST_PAGE) != render_page(document).encode():
-        raise TamperingError(
-            "page-differs",
-            f"{path} is not the page of the report beside it: it was altered, or is that of an earlier one.",
+    if read_bounded(path, _LARGEST_PAGE) == render_page(document).encode():
+        return
+    maker, here = (found.packages.get("secagg") for found in (document.report.versions, versions()))
+    if maker != here:
+        raise InputError(
+            "other-version",
+            f"{path} cannot be compared with the report beside it: secagg {maker} wrote that, and this is {here}.",
             culprit=str(path),
-            remedy="Do not rely on that page.",
+            remedy="Verify it with that version, or move the page away to verify the figures alone.",
         )
-
-
-def is_drawn_here(document: ReportDocument) -> bool:
-    """Whether this version of secagg made the document: another's page may be another, and nobody altered it."""
-    return document.report.versions.packages.get("secagg") == versions().packages.get("secagg")
+    raise TamperingError(
+        "page-differs",
+        f"{path} is not the page of the report beside it: it was altered, or is that of an earlier one.",
+        culprit=str(path),
+        remedy="Do not rely on that page.",
+    )
 
 
 def is_page(path: Path) -> bool:

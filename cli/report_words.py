@@ -99,7 +99,7 @@ def _may_train(report: Report) -> str:
     if any(finding.reason.startswith(f"{LEDGER.reason}-") for finding in report.findings):
         return "No: the ledger is not what was written, so that nobody knows what is left. See what is wrong, above."
     if not sets:
-        return "Not known: the ledger holds no entry, or could not be read."
+        return "Not known: the ledger holds no entry that a figure can be computed from, or could not be read."
     told = []
     if report.guarantee.epsilon is None:
         told.append("This training has no differential privacy, and the budget does not limit another one like it.")

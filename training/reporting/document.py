@@ -100,7 +100,8 @@ def _require_held(path: Path, records: Records, sources: Sources) -> None:
         if given and not kept:
             raise InputError(
                 "not-in-report",
-                f"{path} says nothing of {given}: it was made without --{name}, so that there is nothing to compare.",
+                f"{path} says nothing of {given}, and there is nothing to compare: it was made without --{name}, or "
+                "that was taken out of it.",
                 culprit=str(path),
                 remedy=f"Make a report with it, or leave out --{name}.",
             )
