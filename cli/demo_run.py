@@ -24,7 +24,7 @@ from training.reporting.document import make_document
 from training.reporting.records import Sources, gather_records
 from training.reporting.sites import read_sites
 from training.run_folder import RunFolder
-from training.run_lock import is_running
+from training.run_lock import alone, is_running
 from training.simulation import SimulationResult
 from training.simulation_folder import SimulationSettings, read_settings
 from training.sites import DataSource
@@ -42,10 +42,11 @@ def report_on(result: SimulationResult) -> Path:
     places = [result.hospitals / member.name for member in members]
     folder = RunFolder(result.folder)
     sources = Sources(folder.release, folder.coordinator / TRANSCRIPT)
-    sites = read_sites(places, result.charter, sources.release)
     page, beside = page_names(result.folder / _REPORT)
-    records = gather_records(result.charter, sites, sources)
-    write_report(make_document(result.charter, records), page, beside)
+    with alone(result.folder):
+        sites = read_sites(places, result.charter, sources.release)
+        records = gather_records(result.charter, sites, sources)
+        write_report(make_document(result.charter, records), page, beside)
     return page
 
 

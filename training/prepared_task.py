@@ -146,16 +146,17 @@ class PreparedTask:
 
 
 def _tells_enough(fault: Exception) -> bool:
-    """Whether it is one of ours, or of the system with the file's name: libraries raise others, which have none."""
-    return isinstance(fault, SecaggError) or (isinstance(fault, OSError) and fault.filename is not None)
+    """Whether it is one of ours, or of the system: libraries raise others of that type, which have no number."""
+    return isinstance(fault, SecaggError) or (isinstance(fault, OSError) and fault.errno is not None)
 
 
 def _in_order(records: Records) -> Records:
     """The records, in arrays that torch takes: it takes none that run backwards, as images that were flipped do."""
-    features, labels = records.features, records.labels
-    if features.flags.c_contiguous and labels.flags.c_contiguous:
+    backwards = [array for array in (records.features, records.labels) if min(array.strides, default=0) < 0]
+    if not backwards:
         return records
-    return replace(records, features=np.ascontiguousarray(features), labels=np.ascontiguousarray(labels))
+    features, labels = np.ascontiguousarray(records.features), np.ascontiguousarray(records.labels)
+    return replace(records, features=features, labels=labels)
 
 
 def _partly_frozen(model: nn.Module, spec: ModelSpec) -> nn.Module:

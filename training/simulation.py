@@ -127,7 +127,7 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
     task = task_of(charter.charter)
     with in_full():
         sites = read_sites(settings.source, task)
-    _require_members(sites, charter)
+    _require_members(sites, charter, place)
     cores = cores_for(charter.charter.model.parameters)
     with (
         cores,
@@ -166,7 +166,7 @@ def _run_alone(place: RunFolder, settings: SimulationSettings, observer: Observe
         )
 
 
-def _require_members(sites: Sequence[Site], charter: VerifiedCharter) -> None:
+def _require_members(sites: Sequence[Site], charter: VerifiedCharter, place: RunFolder) -> None:
     members, found = [member.name for member in charter.charter.members], [site.name for site in sites]
     strangers = [name for name in found if name not in members]
     if strangers:
@@ -178,7 +178,7 @@ def _require_members(sites: Sequence[Site], charter: VerifiedCharter) -> None:
         )
     # Who was in a sum has to sign the release: without it the rest of the run would be for nothing.
     gone = [name for name in members if name not in found]
-    if gone:
+    if gone and not place.release.exists():
         raise InputError(
             "records-gone",
             f"There are no records of {some(gone, _MOST_NAMES)}, which this run began with.",

@@ -81,16 +81,14 @@ def load_custom_task(spec: TaskSpec) -> Task:
     module_name, _, function_name = spec.kind.partition(":")
     try:
         task = getattr(importlib.import_module(module_name), function_name)(spec)
-    except (ImportError, AttributeError, TypeError) as fault:
-        message = f"Cannot build the task {spec.kind!r}: {fault}."
-        remedy = "Install the package; the function must take a TaskSpec."
-        raise InputError("custom-task", message, culprit=spec.kind, remedy=remedy) from fault
     except SecaggError:
         raise
     # Somebody's own code may raise anything.
     except Exception as fault:
         message = f"Cannot build the task {spec.kind!r}: {type(fault).__name__}: {fault}."
-        remedy = "Correct the task's code: `secagg --verbose …` shows where."
+        remedy = (
+            "Install the package, or correct its code: `secagg --verbose …` shows where. Its function takes a TaskSpec."
+        )
         raise InputError("custom-task", message, culprit=spec.kind, remedy=remedy) from fault
     if not isinstance(task, Task):
         message = f"{spec.kind!r} did not return a task."

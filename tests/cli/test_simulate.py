@@ -898,21 +898,46 @@ def test_a_file_that_has_joined_the_hospitals_since_is_named(secagg, simulate, h
     secagg("simulate", "--resume", "run").failed(UNUSABLE, "unknown-hospital", "h9")
 
 
+@pytest.fixture
+def cut_off(simulate, monkeypatch):
+    """Begin a run that is interrupted before its first round."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def begin(*arguments, **changes):
+        with monkeypatch.context() as patched:
+            patched.setattr("training.simulation._run", interrupt)
+            assert simulate(*arguments, **changes).code == INTERRUPTED
+
+    return begin
+
+
 def test_a_hospital_whose_file_has_left_the_folder_since_is_named_and_nobody_trains_on_without_it(
-    secagg, simulate, here
+    secagg, cut_off, here
 ):
-    assert simulate("--no-compare").code == 0
-    (here / "data/h2.csv").unlink()
+    cut_off("--no-compare")
+    (here / "data/h2.csv").rename(here / "h2.csv")
     secagg("simulate", "--resume", "run").failed(UNUSABLE, "records-gone", "no records of h2", "Put the file")
+    (here / "h2.csv").rename(here / "data/h2.csv")
+    assert secagg("simulate", "--resume", "run").code == 0
 
 
-def test_and_so_is_one_whose_rows_have_left_the_table_of_all(secagg, simulate, here):
+def test_and_so_is_one_whose_rows_have_left_the_table_of_all(secagg, cut_off, here):
     header, *rows = (here / "data/h1.csv").read_text().splitlines()
     sites = [f"{row},{name}" for name in ("north", "south", "west") for row in rows]
     (here / "all.csv").write_text("\n".join([f"{header},site", *sites]) + "\n")
-    assert simulate(data=("--data", "all.csv", "--site-column", "site")).code == 0
+    cut_off(data=("--data", "all.csv", "--site-column", "site"))
     (here / "all.csv").write_text("\n".join([f"{header},site", *sites[: -len(rows)]]) + "\n")
     secagg("simulate", "--resume", "run").failed(UNUSABLE, "records-gone", "no records of west")
+
+
+def test_a_run_that_has_ended_is_shown_whose_records_ever_are_gone(secagg, simulate, here):
+    write_tables(here / "data", 4)
+    assert simulate("--no-compare").code == 0
+    first = secagg("simulate", "--resume", "run", "--json").json["rounds"]
+    (here / "data/h4.csv").unlink()
+    assert secagg("simulate", "--resume", "run", "--json").json["rounds"] == first
 
 
 @pytest.mark.parametrize(
