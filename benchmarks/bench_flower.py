@@ -1,6 +1,7 @@
 """Beside Flower SecAgg+: its own functions (see `benchmarks/flower/driver.py`) and ours, by turns, same work, one core.
 
-A turn is a fraction of a second: a mask, a vector added, a piece of the sum unmasked. So both meet the same moments.
+A turn is a mask, a vector added, a piece of the sum unmasked: of 1 M numbers a fraction of a second. So both meet the
+same moments.
 
 Ours are the real parties with everything that they do besides: signatures, commitments, checks, the latch on disk.
 Three things of which Flower's functions have no counterpart are told apart, without a target: keys made (Flower's are
@@ -134,12 +135,11 @@ class Interludes:
 
     def expand(self, streams: MaskStreams, length: int) -> Iterator[tuple[int, RingVector]]:
         """An `Expander`: what our coordinator unmasks with, interrupted after each piece for some of Flower's."""
-        left = -(-length * streams.dtype.itemsize // CHUNK_BYTES)
-        for piece in in_one_process(streams, length):
+        theirs, pieces = self._round.left, -(-length * streams.dtype.itemsize // CHUNK_BYTES)
+        for done, piece in enumerate(in_one_process(streams, length), start=1):
             yield piece
-            some = self._round.left // left
-            self.unmasking += seconds(lambda: self._round.go_on(some))  # noqa: B023
-            left -= 1
+            due = theirs * done // pieces - (theirs - self._round.left)
+            self.unmasking += seconds(lambda: self._round.go_on(due))  # noqa: B023
 
     def end(self) -> dict[str, float]:
         """Seconds by part of Flower's round."""
