@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
@@ -45,14 +44,8 @@ AT_ONCE = 5_000
 
 def seconds(benchmark, work: Callable[[], object]) -> float:
     """Of CPU time: others may be at work on the machine, and all of it is on one core."""
-    spent = []
-
-    def timed() -> None:
-        start = time.process_time()
-        work()
-        spent.append(time.process_time() - start)
-
-    benchmark.pedantic(timed, rounds=1)
+    spent: list[float] = []
+    benchmark.pedantic(lambda: spent.append(cpu_seconds(work)), rounds=1)
     return spent[0]
 
 
@@ -130,9 +123,8 @@ def bench_log(benchmark, figure, monkeypatch, long_log):
     tracemalloc.stop()
     figure("memory of a log's entries, each", held / len(entries), "B", at_most=2_000)
     figure("peak while reading a log, over what is kept", peak / held, "", at_most=1.5)
-    start = time.process_time()
-    checkpoint_of(entries)
-    figure("checkpoint of a log", time.process_time() - start, "s", at_most=5 * ENTRIES / MOST_ENTRIES)
+    took = cpu_seconds(lambda: checkpoint_of(entries))
+    figure("checkpoint of a log", took, "s", at_most=5 * ENTRIES / MOST_ENTRIES)
     assert EGRESS.head(entries)
 
 

@@ -18,6 +18,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 
@@ -90,30 +91,8 @@ def flower() -> Iterator[Flower]:
     flower.end()
 
 
-class FlowersRound:
-    """A round by its functions, piece by piece."""
-
-    def __init__(self, flower: Flower, parameters: int) -> None:
-        self._do = lambda: flower.do("piece", parameters)
-        self._spent = self._do()
-
-    @property
-    def left(self) -> int:
-        """How many pieces."""
-        return int(self._spent["left"])
-
-    def go_on(self, pieces: int) -> None:
-        for _ in range(pieces):
-            self._spent = self._do()
-
-    def end(self) -> dict[str, float]:
-        """Seconds by part of all."""
-        self.go_on(self.left)
-        return self._spent
-
-
 class Interludes:
-    """What Flower does between two steps of ours: a round, and masks besides.
+    """What Flower does between two steps of ours: a round piece by piece, and masks besides.
 
     Attributes:
         masks: seconds of each of its masks.
@@ -123,27 +102,35 @@ class Interludes:
     def __init__(self, flower: Flower, parameters: int) -> None:
         self.masks: list[float] = []
         self.unmasking = 0.0
-        self._round = FlowersRound(flower, parameters)
-        self._mask = lambda: self.masks.append(flower.do("mask", parameters)["mask"])
-        self._masks_between = MASKS_BETWEEN[parameters]
+        self._flower, self._parameters = flower, parameters
+        self._go_on(1)
 
     def after_mask(self, ours: int) -> None:
         """Ours was masked and added; it adds one as well."""
-        if ours % self._masks_between == 0:
-            self._mask()
-        self._round.go_on(1)
+        if ours % MASKS_BETWEEN[self._parameters] == 0:
+            self.masks.append(self._flower.do("mask", self._parameters)["mask"])
+        self._go_on(1)
 
     def expand(self, streams: MaskStreams, length: int) -> Iterator[tuple[int, RingVector]]:
         """An `Expander`: what our coordinator unmasks with, interrupted after each piece for some of Flower's."""
-        theirs, pieces = self._round.left, -(-length * streams.dtype.itemsize // CHUNK_BYTES)
+        theirs, pieces = self._left, -(-length * streams.dtype.itemsize // CHUNK_BYTES)
         for done, piece in enumerate(in_one_process(streams, length), start=1):
             yield piece
-            due = theirs * done // pieces - (theirs - self._round.left)
-            self.unmasking += seconds(lambda: self._round.go_on(due))  # noqa: B023
+            due = theirs * done // pieces - (theirs - self._left)
+            self.unmasking += seconds(partial(self._go_on, due))
 
     def end(self) -> dict[str, float]:
         """Seconds by part of Flower's round."""
-        return self._round.end()
+        self._go_on(self._left)
+        return self._round
+
+    @property
+    def _left(self) -> int:
+        return int(self._round["left"])
+
+    def _go_on(self, pieces: int) -> None:
+        for _ in range(pieces):
+            self._round = self._flower.do("piece", self._parameters)
 
 
 class OurRound:

@@ -152,11 +152,10 @@ def _tells_enough(fault: Exception) -> bool:
 
 def _in_order(records: Records) -> Records:
     """The records, in arrays that torch takes: it takes none that run backwards, as images that were flipped do."""
-    backwards = [array for array in (records.features, records.labels) if min(array.strides, default=0) < 0]
-    if not backwards:
+    features, labels = records.features, records.labels
+    if min((*features.strides, *labels.strides), default=0) >= 0:
         return records
-    features, labels = np.ascontiguousarray(records.features), np.ascontiguousarray(records.labels)
-    return replace(records, features=features, labels=labels)
+    return replace(records, features=np.ascontiguousarray(features), labels=np.ascontiguousarray(labels))
 
 
 def _partly_frozen(model: nn.Module, spec: ModelSpec) -> nn.Module:

@@ -171,19 +171,12 @@ def goes_on_after(member: str, exported: SiteEvidence | None) -> Finding:
     Args:
         exported: what it was shown in; None of a copy of its egress log.
     """
-    what, again, reason, remedy = (
-        f"The copy of {member}'s egress log that was given",
-        "copy",
-        OLD_COPY,
-        _USE_THE_NEW_COPY,
-    )
     if exported:
-        what, again, reason, remedy = (
-            f"What {member} shows was read from its logs on {printable(exported.made)}, and",
-            "export",
-            OLD_EXPORT,
-            "Use the new export.",
-        )
+        what, again = f"What {member} shows was read from its logs on {printable(exported.made)}, and", "export"
+        reason, remedy = OLD_EXPORT, "Use the new export."
+    else:
+        what, again = f"The copy of {member}'s egress log that was given", "copy"
+        reason, remedy = OLD_COPY, _USE_THE_NEW_COPY
     return Finding(
         reason,
         f"{what} lacks the last that the transcript or the release has of {member}: that came later, or was left out. "

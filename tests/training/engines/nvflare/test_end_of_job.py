@@ -96,11 +96,17 @@ def test_who_is_connected_and_takes_too_long_to_open_is_named_with_the_setting_t
     assert "`open`" in warning["remedy"]
 
 
-def test_a_member_of_an_earlier_charter_that_is_still_connected_is_neither_waited_for_nor_asked(tmp_path, monkeypatch):
-    asked, engine = [], controller.NvflareEngine
+@pytest.fixture
+def asked(monkeypatch):
+    """The cells of each epoch's engine."""
+    found, engine = [], controller.NvflareEngine
     monkeypatch.setattr(
-        controller, "NvflareEngine", lambda cell, cells, *rest: asked.append(cells) or engine(cell, cells, *rest)
+        controller, "NvflareEngine", lambda cell, cells, *rest: found.append(cells) or engine(cell, cells, *rest)
     )
+    return found
+
+
+def test_a_member_of_an_earlier_charter_that_is_still_connected_is_neither_waited_for_nor_asked(tmp_path, asked):
     site, epoch, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=60.0), FLContext()
     context.get_engine = lambda: NobodyReady(site, site_name(4))
     epoch._cells = {4: site_name(4)}
@@ -110,12 +116,8 @@ def test_a_member_of_an_earlier_charter_that_is_still_connected_is_neither_waite
     assert site.outcome(1).absent == dict.fromkeys(("h1", "h2", "h3"), "not connected")
 
 
-def test_one_whose_process_was_ready_and_ended_before_the_epoch_began_is_not_asked(tmp_path, monkeypatch):
+def test_one_whose_process_was_ready_and_ended_before_the_epoch_began_is_not_asked(tmp_path, asked):
     """Else the first message to it would be waited for, until it has left several questions without an answer."""
-    asked, engine = [], controller.NvflareEngine
-    monkeypatch.setattr(
-        controller, "NvflareEngine", lambda cell, cells, *rest: asked.append(cells) or engine(cell, cells, *rest)
-    )
     site, epoch, context = lay_out(tmp_path).coordinator, SumController(serial=1, wait=60.0), FLContext()
     context.get_engine = lambda: NobodyReady(site, site_name(1))
     epoch._cells = {1: site_name(1)}
